@@ -1,0 +1,225 @@
+//! `[[upstream]]`: the closed table of registries that may be asked.
+//! A request names an upstream, never an address: what is not in this table is never dialled.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::Problems;
+use crate::host::{HOST_FORM, is_host};
+use crate::secret::Secret;
+use crate::url::Url;
+use crate::value;
+
+/// The registries that are known without being configured: name and URL.
+const KNOWN: [(&str, &str); 7] = [
+    ("docker.io", "https://registry-1.docker.io"),
+    ("quay.io", "https://quay.io"),
+    ("ghcr.io", "https://ghcr.io"),
+    ("registry.k8s.io", "https://registry.k8s.io"),
+    ("gcr.io", "https://gcr.io"),
+    ("mcr.microsoft.com", "https://mcr.microsoft.com"),
+    ("public.ecr.aws", "https://public.ecr.aws"),
+];
+
+/// One registry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// The host that references name, such as `docker.io`.
+    pub name: String,
+    /// Where its API is.
+    pub url: Url,
+    /// What we log in with; anonymous without.
+    pub credentials: Option<Credentials>,
+    /// PEM file of the certificate authority to trust for it, instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Hosts besides the URL's own that may receive the credentials in exchange for a token.
+    pub token_realms: Vec<String>,
+    /// Whether a repository of one component means `library/` plus that component.
+    pub docker_library: bool,
+}
+
+/// What we log in with at an upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credentials {
+    /// The user name; not secret.
+    pub username: String,
+    /// The password, or what `password_file` held when the configuration was loaded.
+    pub password: Secret,
+    /// Where the password came from, if from a file.
+    pub password_file: Option<PathBuf>,
+}
+
+/// An `[[upstream]]` table as written. `url`, `token_realms` and `docker_library` may be left out for the
+/// registries in `KNOWN`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an [[upstream]] table")]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_realms: Option<Vec<String>>,
+    #[serde(
+        default,
+        deserialize_with = "value::switch",
+        skip_serializing_if = "Option::is_none"
+    )]
+    docker_library: Option<bool>,
+}
+
+impl Entry {
+    fn named(name: &str) -> Self {
+        let name = name.to_owned();
+        let (url, username, password, password_file) = (None, None, None, None);
+        Self {
+            name,
+            url,
+            username,
+            password,
+            password_file,
+            ca: None,
+            token_realms: None,
+            docker_library: None,
+        }
+    }
+
+    /// The table of a configuration that has none.
+    pub(crate) fn built_in() -> Vec<Self> {
+        KNOWN.iter().map(|(name, _)| Self::named(name)).collect()
+    }
+
+    /// The upstream, or what is wrong with it under `key`. `read` gives the content of a password file.
+    pub(crate) fn check(
+        self,
+        key: &str,
+        read: &dyn Fn(&Path) -> Result<String, String>,
+        problems: &mut Problems,
+    ) -> Option<Upstream> {
+        let known = KNOWN.iter().find(|(name, _)| *name == self.name);
+        let docker = self.name == "docker.io";
+        if !is_host(&self.name) {
+            problems.add(
+                format!("{key}.name"),
+                format!("{:?} is not {HOST_FORM}", self.name),
+            );
+        }
+        let realms = self.token_realms.clone().unwrap_or_else(|| {
+            docker
+                .then(|| "auth.docker.io".to_owned())
+                .into_iter()
+                .collect()
+        });
+        for (index, realm) in realms
+            .iter()
+            .enumerate()
+            .filter(|(_, realm)| !is_host(realm))
+        {
+            problems.add(
+                format!("{key}.token_realms[{index}]"),
+                format!("{realm:?} is not {HOST_FORM}"),
+            );
+        }
+        let credentials = self.credentials(key, read, problems);
+        let Some(text) = self.url.as_deref().or(known.map(|(_, url)| *url)) else {
+            problems.add(
+                format!("{key}.url"),
+                format!("is missing, it may be left out for {} only", known_names()),
+            );
+            return None;
+        };
+        let url: Url = problems.keep(format!("{key}.url"), text.parse())?;
+        if credentials.is_some() && !url.is_https() && !url.is_loopback() {
+            problems.add(
+                format!("{key}.url"),
+                "must be https:// when there is a username, plain http would show the password",
+            );
+        }
+        let docker_library = self.docker_library.unwrap_or(docker);
+        Some(Upstream {
+            name: self.name,
+            url,
+            credentials,
+            ca: self.ca,
+            token_realms: realms,
+            docker_library,
+        })
+    }
+
+    fn credentials(
+        &self,
+        key: &str,
+        read: &dyn Fn(&Path) -> Result<String, String>,
+        problems: &mut Problems,
+    ) -> Option<Credentials> {
+        let password = match (&self.password, &self.password_file) {
+            (Some(_), Some(_)) => {
+                problems.add(
+                    format!("{key}.password"),
+                    "is given together with password_file, keep one of them",
+                );
+                return None;
+            }
+            (Some(password), None) => password.clone(),
+            (None, Some(file)) => {
+                Secret::new(problems.keep(format!("{key}.password_file"), read(file))?)
+            }
+            (None, None) if self.username.is_none() => return None,
+            (None, None) => {
+                problems.add(
+                    format!("{key}.username"),
+                    "is given without password or password_file",
+                );
+                return None;
+            }
+        };
+        if password.expose().is_empty() {
+            problems.add(format!("{key}.password"), "is empty");
+        }
+        match self.username.clone().filter(|name| !name.is_empty()) {
+            Some(username) => Some(Credentials {
+                username,
+                password,
+                password_file: self.password_file.clone(),
+            }),
+            None => {
+                problems.add(
+                    format!("{key}.username"),
+                    "is missing, a password needs one",
+                );
+                None
+            }
+        }
+    }
+}
+
+fn known_names() -> String {
+    KNOWN.map(|(name, _)| name).join(", ")
+}
+
+impl From<&Upstream> for Entry {
+    fn from(upstream: &Upstream) -> Self {
+        let login = upstream.credentials.as_ref();
+        let file = login.and_then(|login| login.password_file.clone());
+        Self {
+            name: upstream.name.clone(),
+            url: Some(upstream.url.to_string()),
+            username: login.map(|login| login.username.clone()),
+            password: login
+                .filter(|_| file.is_none())
+                .map(|login| login.password.clone()),
+            password_file: file,
+            ca: upstream.ca.clone(),
+            token_realms: Some(upstream.token_realms.clone()),
+            docker_library: Some(upstream.docker_library),
+        }
+    }
+}
