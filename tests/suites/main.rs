@@ -1,2 +1,1 @@
 //! Suites.
-fn main() {}

@@ -1,0 +1,248 @@
+//! Debian images for the suites: the testbed's root file system as the base layer, and on top of it packages that are
+//! installed as far as dpkg can tell, from a repository of the test's own. And what the image's own apt says of the result.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::apt::{Package, Repository};
+use crate::image::{Blob, Compression, Image, ImageBuilder, Layer, Pulled, from_tar, unpack};
+use crate::process::{outcome, run};
+
+/// The base: a Debian with apt, its package database apart.
+pub struct Base {
+    /// The layer, gzip.
+    pub layer: Blob,
+    status: String,
+}
+
+/// The testbed's Debian root file system (`PATCHPORT_TEST_DEBIAN_ROOTFS`, a tar); read and packed once per process.
+pub fn base() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let path = std::env::var_os("PATCHPORT_TEST_DEBIAN_ROOTFS").map(PathBuf::from);
+        let path = path.unwrap_or_else(|| panic!("no Debian: run the suites with `tests/run`, or set PATCHPORT_TEST_DEBIAN_ROOTFS to a tar of one"));
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let layer = if bytes.starts_with(&[0x1f, 0x8b]) {
+            let tar = crate::image::inflate(&bytes);
+            Blob { diff_id: crate::digest(&tar), bytes: bytes.into(), compression: Compression::Gzip }
+        } else {
+            from_tar(&bytes, Compression::Gzip)
+        };
+        let mut entries = unpack(&layer.bytes);
+        let status = entries.remove("var/lib/dpkg/status").expect("a Debian has a package database");
+        Base { layer, status: String::from_utf8(status).expect("a package database is text") }
+    })
+}
+
+/// A package that an image has.
+#[derive(Clone)]
+pub struct Installed {
+    package: Package,
+    hold: bool,
+    edited: BTreeMap<String, String>,
+}
+
+impl Installed {
+    /// Installed as its maintainer made it.
+    pub fn new(package: Package) -> Self {
+        Self {
+            package,
+            hold: false,
+            edited: BTreeMap::new(),
+        }
+    }
+
+    /// Held back by the image's owner (`apt-mark hold`).
+    pub fn held(mut self) -> Self {
+        self.hold = true;
+        self
+    }
+
+    /// One of its files was changed by the image's owner.
+    pub fn edited(mut self, path: &str, content: &str) -> Self {
+        self.edited.insert(path.to_owned(), content.to_owned());
+        self
+    }
+
+    /// Its paragraph of the package database.
+    fn stanza(&self) -> String {
+        let package = &self.package;
+        let want = if self.hold { "hold" } else { "install" };
+        let fields = package.fields();
+        let (head, description) = fields
+            .split_once("Description:")
+            .expect("fields end with the description");
+        let mut conffiles = String::new();
+        for path in &package.conffiles {
+            let content = package
+                .files
+                .iter()
+                .find(|(known, _)| known == path)
+                .map(|(_, content)| content.as_str());
+            conffiles.push_str(&format!(" /{path} {}\n", md5(content.unwrap_or_default())));
+        }
+        let conffiles = if conffiles.is_empty() {
+            conffiles
+        } else {
+            format!("Conffiles:\n{conffiles}")
+        };
+        format!(
+            "Package: {}\nStatus: {want} ok installed\n{head}{conffiles}Description:{description}\n",
+            package.name
+        )
+    }
+
+    fn put(&self, mut layer: Layer) -> Layer {
+        let package = &self.package;
+        let mut list = String::from("/.\n");
+        for (path, content) in &package.files {
+            let content = self.edited.get(path).unwrap_or(content);
+            layer = layer.file(path, content);
+            let parts: Vec<&str> = path.split('/').collect();
+            for depth in 1..=parts.len() {
+                let line = format!("/{}\n", parts[..depth].join("/"));
+                if !list.contains(&line) {
+                    list.push_str(&line);
+                }
+            }
+        }
+        let info = format!("var/lib/dpkg/info/{}", package.name);
+        for (name, text) in &package.scripts {
+            layer = layer.file_mode(&format!("{info}.{name}"), text, 0o755);
+        }
+        if !package.conffiles.is_empty() {
+            let conffiles = package
+                .conffiles
+                .iter()
+                .fold(String::new(), |list, path| list + "/" + path + "\n");
+            layer = layer.file(&format!("{info}.conffiles"), conffiles);
+        }
+        layer.file(&format!("{info}.list"), list)
+    }
+}
+
+/// MD5 as dpkg notes it for conffiles.
+fn md5(content: &str) -> String {
+    let mut child = Command::new("md5sum")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("md5sum is there");
+    child
+        .stdin
+        .take()
+        .expect("stdin is piped")
+        .write_all(content.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8_lossy(&output.stdout)[..32].to_owned()
+}
+
+/// Begins a Debian image that has these packages and knows this repository only.
+pub fn image(repository: &Repository, installed: &[Installed]) -> ImageBuilder {
+    let base = base();
+    let mut status = base.status.trim_end().to_owned();
+    status.push_str("\n\n");
+    let mut layer = Layer::new()
+        .directory("etc/apt/sources.list.d")
+        .file("etc/apt/sources.list.d/.wh..wh..opq", "");
+    layer = layer.file("etc/apt/sources.list", repository.source());
+    for one in installed {
+        status.push_str(&one.stanza());
+        layer = one.put(layer);
+    }
+    layer = layer.file("var/lib/dpkg/status", status);
+    Image::builder()
+        .layer(base.layer.clone())
+        .layer(layer.gzip())
+}
+
+/// The file system of an image, unpacked; gone when dropped.
+pub struct Rootfs {
+    directory: tempfile::TempDir,
+}
+
+impl Rootfs {
+    /// Lays the layers of an image over each other, whiteouts respected.
+    pub fn unpack(pulled: &Pulled) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("patchport-rootfs-")
+            .tempdir()
+            .unwrap();
+        for layer in &pulled.layers {
+            lay(directory.path(), layer);
+        }
+        Self { directory }
+    }
+
+    /// A file's content, or nothing if there is no such file.
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read(self.directory.path().join(path))
+            .ok()
+            .map(|content| String::from_utf8_lossy(&content).into_owned())
+    }
+
+    /// Runs a shell command within.
+    pub async fn shell(&self, script: &str) -> crate::process::Outcome {
+        let mut command = Command::new("chroot");
+        command
+            .arg(self.directory.path())
+            .args(["/bin/sh", "-c", script]);
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        outcome(command).await
+    }
+
+    /// The packages that the image's own apt would upgrade, after it has read its repositories afresh.
+    pub async fn outdated(&self) -> Vec<String> {
+        let asked = self
+            .shell("apt-get -qq update && apt-get -s dist-upgrade")
+            .await;
+        assert!(asked.success, "the image's own apt works: {}", asked.output);
+        let upgrades = asked
+            .output
+            .lines()
+            .filter_map(|line| line.strip_prefix("Inst "));
+        upgrades
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect()
+    }
+
+    /// The version of a package by the image's own dpkg.
+    pub async fn version(&self, package: &str) -> String {
+        self.shell(&format!(
+            "dpkg-query -W -f '${{Version}} ${{Status}}' {package}"
+        ))
+        .await
+        .output
+    }
+}
+
+fn lay(root: &Path, layer: &[u8]) {
+    for path in unpack(layer).keys() {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        match name.strip_prefix(".wh.") {
+            Some(".wh..opq") => {
+                let _ = fs::remove_dir_all(root.join(parent));
+            }
+            Some(hidden) => {
+                let hidden = root.join(parent).join(hidden);
+                let _ = fs::remove_file(&hidden).or_else(|_| fs::remove_dir_all(&hidden));
+            }
+            None => {}
+        }
+    }
+    let tar = tempfile::NamedTempFile::new().unwrap();
+    fs::write(tar.path(), crate::image::inflate(layer)).unwrap();
+    run(Command::new("tar")
+        .args(["-x", "--numeric-owner", "--exclude=.wh.*", "-C"])
+        .arg(root)
+        .arg("-f")
+        .arg(tar.path()));
+}
