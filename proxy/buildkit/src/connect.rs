@@ -1,0 +1,212 @@
+//! One live connection to one BuildKit: a byte stream, HTTP/2 over it, and proof that BuildKit answered.
+//! A connection is never mended: when its stream ends it says so, and the client makes a new one.
+
+use std::fmt;
+use std::time::Duration;
+
+use bollard_buildkit_proto::moby::buildkit::v1::InfoRequest;
+use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::address::Address;
+use crate::auto::AutoOptions;
+use crate::stream::{self, Opened};
+use crate::tls::Tls;
+use crate::{Info, MESSAGE_LIMIT, daemon};
+
+/// How long a socket may take to answer, from the first byte to BuildKit's version.
+const SOCKET_DEADLINE: Duration = Duration::from_secs(5);
+/// The same for a child process, which Docker has to start first.
+const CHILD_DEADLINE: Duration = Duration::from_secs(15);
+/// HTTP/2 windows, in bytes: layers pass through one stream of this connection.
+const WINDOW: u32 = 4 << 20;
+
+/// Everything needed to reach a BuildKit.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Where it is.
+    pub address: Address,
+    /// TLS for `tcp://`; plain TCP without it. Other addresses ignore it.
+    pub tls: Option<Tls>,
+    /// Where to look when the address is [`Address::Auto`].
+    pub auto: AutoOptions,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing listens there, the program is missing, or TLS failed.
+    #[error("BuildKit at {address}: no connection")]
+    NoConnection {
+        /// The place.
+        address: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The stream is open, but what is at its other end did not answer as BuildKit does.
+    #[error("BuildKit at {address}: no answer{}", Note(.stderr))]
+    NoAnswer {
+        /// The place.
+        address: String,
+        /// The end of what the child process wrote to its standard error; empty for sockets.
+        stderr: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing came back in time.
+    #[error("BuildKit at {address}: no answer within {after:?}{}", Note(.stderr))]
+    TimedOut {
+        /// The place.
+        address: String,
+        /// The deadline.
+        after: Duration,
+        /// The end of what the child process wrote to its standard error; empty for sockets.
+        stderr: String,
+    },
+    /// A `buildkitd` of our own could not be had.
+    #[error("BuildKit of our own: not running")]
+    Daemon(#[source] daemon::Error),
+    /// `auto` found none; the text lists every place and why it was no use.
+    #[error("no BuildKit found; tried {}", .tried.join("; "))]
+    NothingFound {
+        /// One entry per place: `place (reason)`.
+        tried: Vec<String>,
+    },
+}
+
+struct Note<'a>(&'a str);
+
+impl fmt::Display for Note<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", self.0)
+        }
+    }
+}
+
+/// A connection that answered once. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    channel: Channel,
+    closed: CancellationToken,
+    address: String,
+    info: Info,
+}
+
+impl Connection {
+    /// Connects to a concrete address and asks for BuildKit's version.
+    pub(crate) async fn open(address: &Address, tls: Option<&Tls>) -> Result<Self, Error> {
+        let deadline = match address {
+            Address::DockerContainer(_) => CHILD_DEADLINE,
+            Address::Auto | Address::Unix(_) | Address::Tcp { .. } => SOCKET_DEADLINE,
+        };
+        let late = |stderr| Error::TimedOut {
+            address: address.to_string(),
+            after: deadline,
+            stderr,
+        };
+        let started = tokio::time::Instant::now();
+        let opened = match timeout(deadline, stream::open(address, tls)).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(source)) => {
+                return Err(Error::NoConnection {
+                    address: address.to_string(),
+                    source: source.into(),
+                });
+            }
+            Err(_) => return Err(late(String::new())),
+        };
+        let stderr = opened.stderr.clone();
+        match timeout(
+            deadline.saturating_sub(started.elapsed()),
+            Self::greet(address, opened),
+        )
+        .await
+        {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(source)) => Err(Error::NoAnswer {
+                address: address.to_string(),
+                stderr: stderr.text(),
+                source,
+            }),
+            Err(_) => Err(late(stderr.text())),
+        }
+    }
+
+    async fn greet(
+        address: &Address,
+        opened: Opened,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let mut stream = Some(opened.stream);
+        // The stream serves one connection; tonic's own reconnecting gets an error from the second time on.
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let next = stream.take().map(TokioIo::new);
+            async move { next.ok_or_else(|| std::io::Error::other("the connection has ended")) }
+        });
+        // BuildKit does not look at the authority; the URI is there because HTTP/2 wants one.
+        let channel = tonic::transport::Endpoint::from_static("http://buildkit.invalid")
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(2 * WINDOW)
+            .connect_with_connector(connector)
+            .await?;
+        let mut control = control(&channel);
+        let reply = control.info(InfoRequest {}).await?.into_inner();
+        let version = reply.buildkit_version.unwrap_or_default();
+        let info = Info {
+            version: version.version,
+            revision: version.revision,
+        };
+        Ok(Self {
+            channel,
+            closed: opened.closed,
+            address: address.to_string(),
+            info,
+        })
+    }
+
+    /// A client of the control service over this connection.
+    pub(crate) fn control(&self) -> ControlClient<Channel> {
+        control(&self.channel)
+    }
+
+    /// Cancelled once the stream is gone.
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    /// The place, for messages.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn info(&self) -> &Info {
+        &self.info
+    }
+}
+
+fn control(channel: &Channel) -> ControlClient<Channel> {
+    ControlClient::new(channel.clone())
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT)
+}
+
+/// An error and its sources on one line, for lists in which a source has no place of its own.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let part = source.to_string();
+        if !text.ends_with(&part) {
+            text = format!("{text}: {part}");
+        }
+        next = source.source();
+    }
+    text
+}

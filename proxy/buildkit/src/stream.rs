@@ -1,0 +1,179 @@
+//! The byte stream under a connection: a socket, TLS over one, or the standard streams of a child process.
+//! It tells when it is dropped, which is how a connection's death becomes known, and takes its child along.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::Address;
+use crate::tls::Tls;
+
+/// How much of a child's standard error is kept, in bytes.
+const STDERR_TAIL: usize = 4096;
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// An open byte stream. hyper drops it when the connection ends, and that cancels the token.
+pub(crate) struct Stream {
+    io: Box<dyn Duplex>,
+    _child: Option<Child>,
+    _closed: DropGuard,
+}
+
+/// A stream together with what can be known about it once hyper owns it.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    pub(crate) closed: CancellationToken,
+    pub(crate) stderr: Tail,
+}
+
+/// The end of what a child wrote to its standard error; empty without a child.
+#[derive(Clone, Default)]
+pub(crate) struct Tail(Arc<Mutex<VecDeque<u8>>>);
+
+/// Why no stream was opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the socket or program cannot be opened")]
+    Io(#[from] io::Error),
+    #[error("the TLS files cannot be used")]
+    Tls(#[from] crate::tls::Error),
+}
+
+/// Opens a stream to a concrete address ([`Address::Auto`] is none). The caller sets the deadline.
+pub(crate) async fn open(address: &Address, tls: Option<&Tls>) -> Result<Opened, Error> {
+    match address {
+        Address::Auto => Err(io::Error::other("`auto` is no single place").into()),
+        Address::Unix(path) => Ok(Opened::new(
+            Box::new(UnixStream::connect(path).await?),
+            None,
+            Tail::default(),
+        )),
+        Address::Tcp { host, port } => open_tcp(host, *port, tls).await,
+        Address::DockerContainer(name) => Ok(open_container(name)?),
+    }
+}
+
+async fn open_tcp(host: &str, port: u16, tls: Option<&Tls>) -> Result<Opened, Error> {
+    let config = tls.map(Tls::client_config).transpose()?;
+    let tcp = TcpStream::connect((host, port)).await?;
+    tcp.set_nodelay(true)?;
+    let Some(config) = config else {
+        return Ok(Opened::new(Box::new(tcp), None, Tail::default()));
+    };
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let stream = tokio_rustls::TlsConnector::from(config)
+        .connect(name, tcp)
+        .await?;
+    Ok(Opened::new(Box::new(stream), None, Tail::default()))
+}
+
+fn open_container(name: &str) -> io::Result<Opened> {
+    let mut child = Command::new("docker")
+        .args(["exec", "-i", name, "buildctl", "dial-stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let closed = || io::Error::other("the child has no standard streams");
+    let stdin = child.stdin.take().ok_or_else(closed)?;
+    let stdout = child.stdout.take().ok_or_else(closed)?;
+    let stderr = Tail::default();
+    tokio::spawn(
+        stderr
+            .clone()
+            .follow(child.stderr.take().ok_or_else(closed)?),
+    );
+    Ok(Opened::new(
+        Box::new(tokio::io::join(stdout, stdin)),
+        Some(child),
+        stderr,
+    ))
+}
+
+impl Opened {
+    fn new(io: Box<dyn Duplex>, child: Option<Child>, stderr: Tail) -> Self {
+        let closed = CancellationToken::new();
+        let stream = Stream {
+            io,
+            _child: child,
+            _closed: closed.clone().drop_guard(),
+        };
+        Self {
+            stream,
+            closed,
+            stderr,
+        }
+    }
+}
+
+impl Tail {
+    /// Reads until the child is gone: a full pipe would block it, a closed one would kill it.
+    async fn follow(self, mut from: ChildStderr) {
+        let mut buffer = [0; 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.extend(&buffer[..length]);
+            let excess = tail.len().saturating_sub(STDERR_TAIL);
+            tail.drain(..excess);
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = tail.iter().copied().collect();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
