@@ -1,7 +1,7 @@
 //! The address `auto`: every place where a BuildKit may be, in one fixed order, until one answers.
 //! The order is: the address the user exported, the well-known sockets, a `buildkitd` of our own, Docker.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,9 +11,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::connect::{Connection, Error, chain};
+use crate::connect::{Connection, Endpoint, Error, chain};
 use crate::daemon::Daemon;
-use crate::tls::Tls;
+use crate::stream::Dial;
 
 /// How long `docker ps` may take.
 const DOCKER_DEADLINE: Duration = Duration::from_secs(5);
@@ -21,35 +21,64 @@ const DOCKER_DEADLINE: Duration = Duration::from_secs(5);
 const CONTAINERS: usize = 4;
 
 /// What `auto` looks at. The crate reads no environment variable; the caller passes them in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AutoOptions {
     /// The value of `BUILDKIT_HOST`, an address other than `auto`. If it does not answer, the search goes on.
     pub buildkit_host: Option<String>,
+    /// Sockets to try, in that order; [`AutoOptions::default`] has the well-known ones.
+    pub sockets: Vec<PathBuf>,
     /// Where a `buildkitd` of our own keeps its root, socket, configuration and log; made if it is missing.
     pub state_dir: PathBuf,
     /// The value of `PATH`, searched for `buildkitd` and `docker`. Neither is used without it.
     pub path: Option<OsString>,
 }
 
+impl Default for AutoOptions {
+    /// The well-known sockets, and nothing else that depends on the machine.
+    fn default() -> Self {
+        Self {
+            buildkit_host: None,
+            sockets: well_known_sockets(),
+            state_dir: PathBuf::new(),
+            path: None,
+        }
+    }
+}
+
+impl AutoOptions {
+    /// The first executable file of that name in the absolute directories of the path.
+    pub(crate) fn search(&self, name: &str) -> Option<PathBuf> {
+        let runs = |file: &PathBuf| {
+            std::fs::metadata(file)
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        };
+        let path = self.path.as_deref()?;
+        std::env::split_paths(path)
+            .filter(|dir| dir.is_absolute())
+            .map(|dir| dir.join(name))
+            .find(runs)
+    }
+}
+
 /// Finds a BuildKit. A daemon that is started stays in `daemon`, and so does one that was started before.
 pub(crate) async fn find(
-    options: &AutoOptions,
-    tls: Option<&Tls>,
+    endpoint: &Endpoint,
     daemon: &mut Option<Daemon>,
 ) -> Result<Connection, Error> {
+    let (options, dial) = (&endpoint.auto, endpoint.dial());
     let mut tried = Vec::new();
-    if let Some(found) = exported(options, tls, &mut tried).await {
+    if let Some(found) = exported(options, &dial, &mut tried).await {
         return Ok(found);
     }
-    for path in sockets() {
-        if let Some(found) = attempt(&Address::Unix(path), None, &mut tried).await {
+    for path in &options.sockets {
+        if let Some(found) = attempt(&Address::Unix(path.clone()), &dial, &mut tried).await {
             return Ok(found);
         }
     }
-    if let Some(found) = own(options, daemon, &mut tried).await {
+    if let Some(found) = own(options, &dial, daemon, &mut tried).await {
         return Ok(found);
     }
-    match docker(options, &mut tried).await {
+    match docker(options, &dial, &mut tried).await {
         Some(found) => Ok(found),
         None => Err(Error::NothingFound { tried }),
     }
@@ -57,7 +86,7 @@ pub(crate) async fn find(
 
 async fn exported(
     options: &AutoOptions,
-    tls: Option<&Tls>,
+    dial: &Dial,
     tried: &mut Vec<String>,
 ) -> Option<Connection> {
     let Some(host) = options
@@ -73,7 +102,7 @@ async fn exported(
             tried.push("BUILDKIT_HOST (`auto` is no place)".to_owned());
             None
         }
-        Ok(address) => attempt(&address, tls, tried).await,
+        Ok(address) => attempt(&address, dial, tried).await,
         Err(error) => {
             tried.push(format!("BUILDKIT_HOST ({error})"));
             None
@@ -88,18 +117,14 @@ async fn exported(
     found
 }
 
-async fn attempt(
-    address: &Address,
-    tls: Option<&Tls>,
-    tried: &mut Vec<String>,
-) -> Option<Connection> {
+async fn attempt(address: &Address, dial: &Dial, tried: &mut Vec<String>) -> Option<Connection> {
     if let Address::Unix(path) = address
         && !path.exists()
     {
         tried.push(format!("{address} (no such socket)"));
         return None;
     }
-    match Connection::open(address, tls).await {
+    match Connection::open(address, dial).await {
         Ok(connection) => Some(connection),
         Err(error) => {
             tried.push(format!("{address} ({})", chain(&error)));
@@ -109,7 +134,7 @@ async fn attempt(
 }
 
 /// The places that BuildKit's packages use: the system's and, for a rootless daemon, the user's.
-fn sockets() -> Vec<PathBuf> {
+fn well_known_sockets() -> Vec<PathBuf> {
     let mut sockets = vec![PathBuf::from("/run/buildkit/buildkitd.sock")];
     // The owner of a process's own directory in /proc is its user; asking the system directly needs unsafe code.
     if let Ok(metadata) = std::fs::metadata("/proc/self") {
@@ -123,18 +148,16 @@ fn sockets() -> Vec<PathBuf> {
 
 async fn own(
     options: &AutoOptions,
+    dial: &Dial,
     daemon: &mut Option<Daemon>,
     tried: &mut Vec<String>,
 ) -> Option<Connection> {
-    let Some(program) = options
-        .path
-        .as_deref()
-        .and_then(|path| search(path, "buildkitd"))
-    else {
+    let Some(program) = options.search("buildkitd") else {
         tried.push("buildkitd on PATH (no such program)".to_owned());
         return None;
     };
-    let daemon = daemon.get_or_insert_with(|| Daemon::new(program, options.state_dir.clone()));
+    let daemon =
+        daemon.get_or_insert_with(|| Daemon::new(program, options.state_dir.clone(), dial.clone()));
     match daemon.connect().await {
         Ok(connection) => Some(connection),
         Err(error) => {
@@ -148,12 +171,8 @@ async fn own(
     }
 }
 
-async fn docker(options: &AutoOptions, tried: &mut Vec<String>) -> Option<Connection> {
-    let Some(program) = options
-        .path
-        .as_deref()
-        .and_then(|path| search(path, "docker"))
-    else {
+async fn docker(options: &AutoOptions, dial: &Dial, tried: &mut Vec<String>) -> Option<Connection> {
+    let Some(program) = options.search("docker") else {
         tried.push("docker on PATH (no such program)".to_owned());
         return None;
     };
@@ -171,7 +190,7 @@ async fn docker(options: &AutoOptions, tried: &mut Vec<String>) -> Option<Connec
         ));
     }
     for name in names.into_iter().take(CONTAINERS) {
-        if let Some(found) = attempt(&Address::DockerContainer(name), None, tried).await {
+        if let Some(found) = attempt(&Address::DockerContainer(name), dial, tried).await {
             return Some(found);
         }
     }
@@ -209,16 +228,4 @@ async fn containers(docker: &Path) -> Result<Vec<String>, String> {
         .filter(fits)
         .map(str::to_owned)
         .collect())
-}
-
-/// The first executable file of that name in the directories of `path`.
-fn search(path: &OsStr, name: &str) -> Option<PathBuf> {
-    let runs = |file: &PathBuf| {
-        std::fs::metadata(file)
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(path)
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(name))
-        .find(runs)
 }

@@ -148,11 +148,11 @@ impl Client {
             return Ok(live.clone());
         }
         held.connection = None;
-        let Endpoint { address, tls, auto } = &self.0.endpoint;
-        let connection = match address {
-            Address::Auto => auto::find(auto, tls.as_ref(), &mut held.daemon).await?,
-            Address::Unix(_) | Address::Tcp { .. } | Address::DockerContainer(_) => {
-                Connection::open(address, tls.as_ref()).await?
+        let endpoint = &self.0.endpoint;
+        let connection = match &endpoint.address {
+            Address::Auto => auto::find(endpoint, &mut held.daemon).await?,
+            address @ (Address::Unix(_) | Address::Tcp { .. } | Address::DockerContainer(_)) => {
+                Connection::open(address, &endpoint.dial()).await?
             }
         };
         tracing::info!(

@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 
 use crate::address::Address;
 use crate::auto::AutoOptions;
-use crate::stream::{self, Opened};
+use crate::stream::{self, Dial, Opened};
 use crate::tls::Tls;
 use crate::{Info, MESSAGE_LIMIT, daemon};
 
@@ -31,8 +31,22 @@ pub struct Endpoint {
     pub address: Address,
     /// TLS for `tcp://`; plain TCP without it. Other addresses ignore it.
     pub tls: Option<Tls>,
-    /// Where to look when the address is [`Address::Auto`].
+    /// Where to look when the address is [`Address::Auto`]; its `path` is searched for `docker` in any case.
     pub auto: AutoOptions,
+}
+
+impl Endpoint {
+    pub(crate) fn dial(&self) -> Dial {
+        // Without a path of the caller's, the system's own search decides.
+        let docker = self
+            .auto
+            .search("docker")
+            .unwrap_or_else(|| "docker".into());
+        Dial {
+            tls: self.tls.clone(),
+            docker,
+        }
+    }
 }
 
 /// Why there is no connection.
@@ -102,7 +116,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects to a concrete address and asks for BuildKit's version.
-    pub(crate) async fn open(address: &Address, tls: Option<&Tls>) -> Result<Self, Error> {
+    pub(crate) async fn open(address: &Address, dial: &Dial) -> Result<Self, Error> {
         let deadline = match address {
             Address::DockerContainer(_) => CHILD_DEADLINE,
             Address::Auto | Address::Unix(_) | Address::Tcp { .. } => SOCKET_DEADLINE,
@@ -113,7 +127,7 @@ impl Connection {
             stderr,
         };
         let started = tokio::time::Instant::now();
-        let opened = match timeout(deadline, stream::open(address, tls)).await {
+        let opened = match timeout(deadline, stream::open(address, dial)).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(source)) => {
                 return Err(Error::NoConnection {

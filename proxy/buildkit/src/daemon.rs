@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::Address;
 use crate::connect::{self, Connection};
+use crate::stream::Dial;
 
 /// How long it may take from its start to its first answer.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -95,6 +96,7 @@ pub enum Error {
 pub(crate) struct Daemon {
     program: PathBuf,
     dir: PathBuf,
+    dial: Dial,
     process: Option<Process>,
 }
 
@@ -105,10 +107,11 @@ enum Process {
 }
 
 impl Daemon {
-    pub(crate) fn new(program: PathBuf, state_dir: PathBuf) -> Self {
+    pub(crate) fn new(program: PathBuf, state_dir: PathBuf, dial: Dial) -> Self {
         Self {
             program,
             dir: state_dir,
+            dial,
             process: None,
         }
     }
@@ -120,7 +123,7 @@ impl Daemon {
     /// A connection to the daemon, which is started unless one answers at its socket already.
     pub(crate) async fn connect(&mut self) -> Result<Connection, Error> {
         let address = Address::Unix(self.socket()?);
-        if let Ok(connection) = Connection::open(&address, None).await {
+        if let Ok(connection) = Connection::open(&address, &self.dial).await {
             self.adopt().await;
             return Ok(connection);
         }
@@ -238,7 +241,7 @@ impl Daemon {
     ) -> Result<Connection, Error> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
-            let error = match Connection::open(address, None).await {
+            let error = match Connection::open(address, &self.dial).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };

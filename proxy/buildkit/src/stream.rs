@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,8 +52,17 @@ pub(crate) enum Error {
     Tls(#[from] crate::tls::Error),
 }
 
+/// What opening a stream may need beside the address.
+#[derive(Clone, Debug)]
+pub(crate) struct Dial {
+    /// For TCP alone.
+    pub(crate) tls: Option<Tls>,
+    /// The program `docker`, for containers alone.
+    pub(crate) docker: PathBuf,
+}
+
 /// Opens a stream to a concrete address ([`Address::Auto`] is none). The caller sets the deadline.
-pub(crate) async fn open(address: &Address, tls: Option<&Tls>) -> Result<Opened, Error> {
+pub(crate) async fn open(address: &Address, dial: &Dial) -> Result<Opened, Error> {
     match address {
         Address::Auto => Err(io::Error::other("`auto` is no single place").into()),
         Address::Unix(path) => Ok(Opened::new(
@@ -60,8 +70,8 @@ pub(crate) async fn open(address: &Address, tls: Option<&Tls>) -> Result<Opened,
             None,
             Tail::default(),
         )),
-        Address::Tcp { host, port } => open_tcp(host, *port, tls).await,
-        Address::DockerContainer(name) => Ok(open_container(name)?),
+        Address::Tcp { host, port } => open_tcp(host, *port, dial.tls.as_ref()).await,
+        Address::DockerContainer(name) => Ok(open_container(&dial.docker, name)?),
     }
 }
 
@@ -79,8 +89,8 @@ async fn open_tcp(host: &str, port: u16, tls: Option<&Tls>) -> Result<Opened, Er
     Ok(Opened::new(Box::new(stream), None, Tail::default()))
 }
 
-fn open_container(name: &str) -> io::Result<Opened> {
-    let mut child = Command::new("docker")
+fn open_container(docker: &Path, name: &str) -> io::Result<Opened> {
+    let mut child = Command::new(docker)
         .args(["exec", "-i", name, "buildctl", "dial-stdio"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

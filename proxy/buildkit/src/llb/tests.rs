@@ -18,6 +18,22 @@ fn decode(bytes: &[u8]) -> pb::Op {
     pb::Op::decode(bytes).unwrap()
 }
 
+fn source(op: pb::Op) -> Option<pb::SourceOp> {
+    if let Some(pb::op::Op::Source(source)) = op.op {
+        Some(source)
+    } else {
+        None
+    }
+}
+
+fn exec(op: pb::Op) -> Option<pb::ExecOp> {
+    if let Some(pb::op::Op::Exec(exec)) = op.op {
+        Some(exec)
+    } else {
+        None
+    }
+}
+
 #[test]
 fn a_source_is_as_buildkit_wants_it() {
     let table = [
@@ -31,10 +47,8 @@ fn a_source_is_as_buildkit_wants_it() {
         let platform = Platform::new("linux", "arm64").with_variant("v8");
         let definition = State::oci_layout("base", name, "sha256:x", &platform).definition();
         let op = decode(&definition.0.def[0]);
-        assert_eq!(Platform::from(op.platform.unwrap()), platform);
-        let Some(pb::op::Op::Source(source)) = op.op else {
-            panic!("no source")
-        };
+        assert_eq!(Platform::from(op.platform.clone().unwrap()), platform);
+        let source = source(op).unwrap();
         assert_eq!(source.identifier, identifier);
         assert_eq!(
             source.attrs,
@@ -59,9 +73,7 @@ fn an_exec_is_as_buildkit_wants_it() {
         .run();
     let definition = state.definition();
     let op = decode(&definition.0.def[2]);
-    let Some(pb::op::Op::Exec(exec)) = op.op else {
-        panic!("no exec")
-    };
+    let exec = exec(op).unwrap();
     let meta = exec.meta.clone().unwrap();
     assert_eq!(meta.args, ["/bin/sh", "-c", "true"]);
     assert_eq!(meta.env, ["A=1", "B=2"]);
