@@ -26,6 +26,17 @@ quietly() {
   fi
 }
 
+# Sets SOCKETS, the folder for unix sockets: $BED/run, or a short one under /tmp where that would be too long for a socket
+# address (107 characters).
+choose_sockets() {
+  SOCKETS=$BED/run
+  [ ${#SOCKETS} -gt 80 ] || return 0
+  SOCKETS=/tmp/patchport-$(id -u)-$(printf %s "$BED" | sha256sum | cut -c1-12)
+  install -d -m 700 "$SOCKETS"
+}
+
+remove_sockets() { [ "$SOCKETS" = "$BED/run" ] || rm -rf "$SOCKETS"; }
+
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # Prints a free loopback port: the wanted one if it is free, else one at random.

@@ -1,0 +1,59 @@
+# Private instances of real clients: Podman with its own storage, containerd with its own socket.
+# Promises: neither reads nor writes this machine's own containers, images or settings.
+# Sourced after common.sh; needs BED and SOCKETS.
+# shellcheck shell=bash
+
+# Writes Podman's settings. Exporting CONTAINERS_CONF and CONTAINERS_STORAGE_CONF as printed by testbed makes `podman` use them.
+# runc and cgroupfs, because crun refuses cgroup v1 in hybrid mode; explicit limits, because Podman's defaults are above the
+# hard limits that a container or a sandbox usually has; the host's network, because a private one needs CNI plug-ins.
+podman_settings() {
+  local home=$BED/podman files processes
+  files=$(ulimit -Hn) processes=$(ulimit -Hu)
+  [ "$files" != unlimited ] && [ "$files" -lt 65536 ] || files=65536
+  [ "$processes" != unlimited ] && [ "$processes" -lt 4096 ] || processes=4096
+  mkdir -p "$home"
+  cat >"$home/containers.conf" <<EOF
+[containers]
+default_ulimits = ["nofile=1024:$files", "nproc=$processes:$processes"]
+netns = "host"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+tmp_dir = "$home/tmp"
+[network]
+network_config_dir = "$home/networks"
+EOF
+  cat >"$home/storage.conf" <<EOF
+[storage]
+driver = "overlay"
+graphroot = "$home/images"
+runroot = "$home/run"
+EOF
+  export CONTAINERS_CONF=$home/containers.conf CONTAINERS_STORAGE_CONF=$home/storage.conf
+}
+
+# Removes Podman's images and containers, so that the next pull is a first pull.
+podman_reset() {
+  [ -d "$BED/podman/images" ] || return 0
+  podman_settings
+  quietly "$BED/log/podman.log" podman rm --all --force
+  ! mountpoint -q "$BED/podman/images/overlay" || umount "$BED/podman/images/overlay"
+  rm -rf "$BED/podman"
+}
+
+start_containerd() {
+  local home=$BED/containerd
+  ! daemon_id containerd >/dev/null || return 0
+  mkdir -p "$home"
+  cat >"$home/config.toml" <<EOF
+version = 2
+root = "$home/root"
+state = "$home/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "$SOCKETS/containerd.sock"
+EOF
+  start_daemon containerd containerd --config "$home/config.toml"
+  await_daemon containerd ctr --address "$SOCKETS/containerd.sock" version
+}
