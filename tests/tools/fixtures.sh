@@ -12,7 +12,7 @@
 #   fixture-conffile   edited.conf changed by the user and by the package (the user's stays), plain.conf by the package only
 #   fixture-held       `apt-mark hold`: stays as it is, and is reported
 #   fixture-service    its postinst starts a service with invoke-rc.d, which leaves /srv/service-started: must not happen.
-#                      It brings a `runlevel`, without which invoke-rc.d would start nothing anyway
+#                      It brings `init` and `runlevel`, without which invoke-rc.d would start nothing anyway
 #   fixture-newdep     the new version needs fixture-added, which is not installed
 #   fixture-failing    postinst of 1.1-1 exits 1 (only in fixtures:failing)
 
@@ -38,7 +38,7 @@ make_package() {
 # Builds every fixture at both versions: old ones for the image, new ones for the repository.
 make_packages() {
   local old=$1 new=$2 service='#!/bin/sh\n### BEGIN INIT INFO\n# Provides: fixture-service\n# Required-Start:\n# Required-Stop:\n# Default-Start: 2 3 4 5\n# Default-Stop: 0 1 6\n### END INIT INFO\ntouch /srv/service-started'
-  local runlevel='/usr/sbin/runlevel #!/bin/sh\necho N 2'
+  local init=$'/usr/sbin/init #!/bin/sh\n/usr/sbin/runlevel #!/bin/sh\\necho N 2'
   make_package "$old" fixture-simple '1:1.0~rc1-1' <<<$'/usr/share/fixture-simple/version 1.0\n/usr/share/fixture-simple/gone old'
   make_package "$new" fixture-simple '1:1.0-1+fix1' <<<'/usr/share/fixture-simple/version 1.1'
 
@@ -49,9 +49,9 @@ make_packages() {
   make_package "$old" fixture-held 1.0-1 <<<'/usr/share/fixture-held/version 1.0'
   make_package "$new" fixture-held 1.1-1 <<<'/usr/share/fixture-held/version 1.1'
 
-  make_package "$old" fixture-service 1.0-1 <<<"/etc/init.d/fixture-service $service"$'\n'"$runlevel"
+  make_package "$old" fixture-service 1.0-1 <<<"/etc/init.d/fixture-service $service"$'\n'"$init"
   make_package "$new" fixture-service 1.1-1 \
-    <<<"/etc/init.d/fixture-service $service"$'\n'"$runlevel"$'\nDEBIAN/postinst #!/bin/sh\\nset -e\\ninvoke-rc.d fixture-service start'
+    <<<"/etc/init.d/fixture-service $service"$'\n'"$init"$'\nDEBIAN/postinst #!/bin/sh\\nset -e\\nupdate-rc.d fixture-service defaults\\ninvoke-rc.d fixture-service start'
 
   make_package "$old" fixture-newdep 1.0-1 <<<'/usr/share/fixture-newdep/version 1.0'
   make_package "$new" fixture-newdep 1.1-1 'Depends: fixture-added' <<<'/usr/share/fixture-newdep/version 1.1'
