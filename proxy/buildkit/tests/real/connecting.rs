@@ -1,1 +1,424 @@
-//! Addresses.
+//! Every way to a BuildKit, and what is said when there is none.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use patchport_buildkit::{Address, AutoOptions, Client, ClientError, ConnectError, Endpoint, Tls};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+use crate::daemon::{Buildkitd, endpoint, program, unmount_below};
+
+/// The state of a daemon that the client starts, and the process that it wrote down.
+struct Own(TempDir);
+
+impl Own {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        // The rest of the machine's path is for the client's child alone: it needs runc.
+        let directory = program().parent().unwrap().to_owned();
+        auto(AutoOptions {
+            state_dir: self.0.path().to_owned(),
+            path: Some(directory.into()),
+            ..bare()
+        })
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.0.path().join("buildkitd.pid")).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        unmount_below(self.0.path());
+    }
+}
+
+fn bare() -> AutoOptions {
+    AutoOptions {
+        sockets: Vec::new(),
+        ..AutoOptions::default()
+    }
+}
+
+fn auto(options: AutoOptions) -> Endpoint {
+    Endpoint {
+        address: Address::Auto,
+        tls: None,
+        auto: options,
+    }
+}
+
+fn connect_error(error: ClientError) -> ConnectError {
+    match error {
+        ClientError::Unreachable(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_starts_a_daemon_once_starts_it_again_and_ends_it() {
+    let own = Own::new();
+    let client = Client::new(own.endpoint());
+    let all = futures_util::future::join_all((0..8).map(|_| client.info())).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    let log = std::fs::read_to_string(own.0.path().join("buildkitd.log")).unwrap();
+    assert_eq!(log.matches("running server").count(), 1, "{log}");
+
+    let first = own.pid().unwrap();
+    kill_process(first, Signal::KILL).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while own.pid() == Some(first) {
+        // The client learns of the death a moment after it.
+        client.workers().await.ok();
+        assert!(Instant::now() < deadline, "it was not started again");
+    }
+    client.workers().await.unwrap();
+
+    let second = own.pid().unwrap();
+    client.shutdown().await;
+    assert!(
+        test_kill_process(second).is_err(),
+        "it outlived the shutdown"
+    );
+    assert_eq!(own.pid(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_takes_over_a_daemon_that_was_left_behind() {
+    let own = Own::new();
+    let mut left = Buildkitd::rooted(own.0.path());
+    left.start();
+    left.answers(&Client::new(left.endpoint())).await;
+    std::fs::write(own.0.path().join("buildkitd.pid"), left.pid().to_string()).unwrap();
+
+    let client = Client::new(own.endpoint());
+    client.info().await.unwrap();
+    assert!(
+        !own.0.path().join("buildkitd.log").exists(),
+        "a second one was started"
+    );
+    // It is the test's child, so it stays visible as a zombie until the test waits for it.
+    let shutdown = tokio::spawn(async move { client.shutdown().await });
+    left.wait();
+    shutdown.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_prefers_the_exported_address_then_the_sockets() {
+    let mut daemon = Buildkitd::new();
+    daemon.start();
+    daemon.answers(&Client::new(daemon.endpoint())).await;
+    let host = format!("unix://{}", daemon.socket().display());
+    let table = [
+        (
+            "exported",
+            AutoOptions {
+                buildkit_host: Some(host),
+                ..bare()
+            },
+        ),
+        (
+            "socket",
+            AutoOptions {
+                sockets: vec![daemon.socket()],
+                ..bare()
+            },
+        ),
+        (
+            "wrongly exported",
+            AutoOptions {
+                buildkit_host: Some("nonsense".to_owned()),
+                sockets: vec![daemon.socket()],
+                ..bare()
+            },
+        ),
+    ];
+    for (name, options) in table {
+        let found = Client::new(auto(options)).info().await;
+        assert!(found.is_ok(), "{name}: {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_says_every_place_where_it_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    script(dir.path(), "buildkitd", "echo no space left >&2; exit 3");
+    script(dir.path(), "docker", "echo daemon not running >&2; exit 1");
+    let options = AutoOptions {
+        buildkit_host: Some("ssh://host".to_owned()),
+        sockets: vec![dir.path().join("none.sock")],
+        state_dir: dir.path().join("state"),
+        path: Some(dir.path().into()),
+    };
+    let error = connect_error(Client::new(auto(options)).info().await.unwrap_err());
+    let ConnectError::NothingFound { tried } = &error else {
+        panic!("{error:?}")
+    };
+    let expected = [
+        "ssh://host",
+        "none.sock (no such socket)",
+        "exit status: 3 before it answered; its log ends: no space left",
+        "daemon not running",
+    ];
+    assert_eq!(tried.len(), expected.len(), "{tried:#?}");
+    for (place, part) in tried.iter().zip(expected) {
+        assert!(place.contains(part), "{place} lacks {part}");
+    }
+    let nothing = connect_error(Client::new(auto(bare())).info().await.unwrap_err()).to_string();
+    assert!(
+        nothing.contains("BUILDKIT_HOST (not set)")
+            && nothing.contains("docker on PATH (no such program)"),
+        "{nothing}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_reached_through_docker() {
+    let mut daemon = Buildkitd::new();
+    daemon.start();
+    daemon.answers(&Client::new(daemon.endpoint())).await;
+    let dir = tempfile::tempdir().unwrap();
+    // Docker as far as we use it: one container by that name, in which buildctl reaches the daemon.
+    let buildctl = program().with_file_name("buildctl");
+    let body = format!(
+        "case \"$*\" in \
+           'exec -i buildx_buildkit_test0 buildctl dial-stdio') exec {} --addr unix://{} dial-stdio;; \
+           ps*) echo other; echo buildx_buildkit_test0;; \
+           *) echo \"No such container: $3\" >&2; exit 1;; \
+         esac",
+        buildctl.display(),
+        daemon.socket().display()
+    );
+    script(dir.path(), "docker", &body);
+    let path: Option<OsString> = Some(dir.path().into());
+    let named = |name: &str| Endpoint {
+        address: Address::DockerContainer(name.to_owned()),
+        tls: None,
+        auto: AutoOptions {
+            path: path.clone(),
+            ..bare()
+        },
+    };
+    Client::new(named("buildx_buildkit_test0"))
+        .workers()
+        .await
+        .unwrap();
+    Client::new(auto(AutoOptions {
+        path: path.clone(),
+        ..bare()
+    }))
+    .workers()
+    .await
+    .unwrap();
+
+    let error = connect_error(Client::new(named("absent")).info().await.unwrap_err());
+    assert!(
+        error.to_string().contains("No such container: absent"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_works_in_the_clear_and_with_certificates_on_both_sides() {
+    let certificates = Certificates::new();
+    let (clear, secure) = (free_port(), free_port());
+    let tcp = |host: &str, port| Address::Tcp {
+        host: host.to_owned(),
+        port,
+    };
+    let mut plain = Buildkitd::new().with(&["--addr", &tcp("127.0.0.1", clear).to_string()]);
+    plain.start();
+    plain
+        .answers(&Client::new(endpoint(tcp("127.0.0.1", clear), None)))
+        .await;
+
+    let mut locked = Buildkitd::new().with(&[
+        "--addr",
+        &tcp("127.0.0.1", secure).to_string(),
+        "--tlscacert",
+        &certificates.path("ca.pem"),
+        "--tlscert",
+        &certificates.path("server.pem"),
+        "--tlskey",
+        &certificates.path("server.key"),
+    ]);
+    locked.start();
+    let ours = certificates.tls("client");
+    locked
+        .answers(&Client::new(endpoint(
+            tcp("127.0.0.1", secure),
+            Some(ours.clone()),
+        )))
+        .await;
+    locked
+        .answers(&Client::new(endpoint(
+            tcp("localhost", secure),
+            Some(ours.clone()),
+        )))
+        .await;
+
+    let other_ca = Certificates::new();
+    let table = [
+        ("no TLS", None),
+        (
+            "a certificate of another CA",
+            Some(Tls {
+                ca: ours.ca.clone(),
+                ..other_ca.tls("client")
+            }),
+        ),
+        (
+            "a server of another CA",
+            Some(Tls {
+                ca: other_ca.tls("client").ca,
+                ..ours.clone()
+            }),
+        ),
+        (
+            "no such file",
+            Some(Tls {
+                key: PathBuf::from("/nonexistent"),
+                ..ours
+            }),
+        ),
+    ];
+    for (name, tls) in table {
+        let begun = Instant::now();
+        let refused = Client::new(endpoint(tcp("127.0.0.1", secure), tls))
+            .info()
+            .await;
+        assert!(refused.is_err(), "{name}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(6),
+            "{name}: {:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_answer_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let silent = dir.path().join("silent.sock");
+    let _listener = tokio::net::UnixListener::bind(&silent).unwrap();
+    let begun = Instant::now();
+    let error = connect_error(
+        Client::new(endpoint(Address::Unix(silent), None))
+            .info()
+            .await
+            .unwrap_err(),
+    );
+    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        begun.elapsed()
+    );
+
+    let missing = endpoint(Address::Unix(dir.path().join("missing.sock")), None);
+    let error = connect_error(Client::new(missing).info().await.unwrap_err());
+    assert!(
+        matches!(error, ConnectError::NoConnection { .. }),
+        "{error:?}"
+    );
+}
+
+fn script(dir: &Path, name: &str, body: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = dir.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A certificate authority with a server (localhost, 127.0.0.1) and a client, made by the machine's openssl.
+struct Certificates(TempDir);
+
+impl Certificates {
+    fn new() -> Self {
+        let certificates = Self(tempfile::tempdir().unwrap());
+        certificates.openssl(&[
+            "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca",
+        ]);
+        for (name, extension) in [
+            ("server", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            ("client", "extendedKeyUsage=clientAuth"),
+        ] {
+            let (key, pem, subject) = (
+                format!("{name}.key"),
+                format!("{name}.pem"),
+                format!("/CN={name}"),
+            );
+            certificates.openssl(&[
+                "-x509",
+                "-CA",
+                "ca.pem",
+                "-CAkey",
+                "ca.key",
+                "-keyout",
+                &key,
+                "-out",
+                &pem,
+                "-subj",
+                &subject,
+                "-addext",
+                extension,
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+            ]);
+        }
+        certificates
+    }
+
+    fn openssl(&self, arguments: &[&str]) {
+        let common = [
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ];
+        let output = Command::new("openssl")
+            .args(common)
+            .args(arguments)
+            .current_dir(self.0.path())
+            .output();
+        let output = output.expect("openssl is missing");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn tls(&self, name: &str) -> Tls {
+        let file = |name: String| PathBuf::from(self.path(&name));
+        Tls {
+            ca: file("ca.pem".into()),
+            cert: file(format!("{name}.pem")),
+            key: file(format!("{name}.key")),
+        }
+    }
+}

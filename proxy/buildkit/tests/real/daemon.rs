@@ -18,15 +18,34 @@ pub(crate) fn program() -> PathBuf {
 }
 
 pub(crate) struct Buildkitd {
-    dir: TempDir,
+    dir: PathBuf,
+    socket: PathBuf,
+    // Removed after the daemon has ended; `None` if the directory is the test's.
+    _owned: Option<TempDir>,
     extra: Vec<String>,
     child: Option<Child>,
 }
 
 impl Buildkitd {
     pub(crate) fn new() -> Self {
+        let owned = tempfile::tempdir().unwrap();
+        let dir = owned.path().to_owned();
         Self {
-            dir: tempfile::tempdir().unwrap(),
+            socket: dir.join("b.sock"),
+            dir,
+            _owned: Some(owned),
+            extra: Vec::new(),
+            child: None,
+        }
+    }
+
+    /// One in the client's own state directory, as if an earlier client had started it.
+    pub(crate) fn rooted(dir: &Path) -> Self {
+        let (dir, socket) = (dir.to_owned(), dir.join("buildkitd.sock"));
+        Self {
+            dir,
+            socket,
+            _owned: None,
             extra: Vec::new(),
             child: None,
         }
@@ -41,11 +60,11 @@ impl Buildkitd {
     }
 
     pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.dir().join("b.sock")
+        self.socket.clone()
     }
 
     pub(crate) fn start(&mut self) {
@@ -94,6 +113,15 @@ impl Buildkitd {
         endpoint(Address::Unix(self.socket()), None)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it does not run").id()
+    }
+
+    /// Waits until it has ended on somebody else's word.
+    pub(crate) fn wait(&mut self) {
+        self.child.take().expect("it does not run").wait().unwrap();
+    }
+
     /// SIGKILL, and it is gone on return.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("it does not run");
@@ -105,13 +133,22 @@ impl Buildkitd {
 impl Drop for Buildkitd {
     /// SIGTERM, so that no command outlives it and the directory can be removed.
     fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else {
-            return;
-        };
-        if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
+        if let Some(mut child) = self.child.take() {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+            let _ = child.wait();
         }
-        let _ = child.wait();
+        unmount_below(self.dir());
+    }
+}
+
+/// A buildkitd that was killed leaves the root file system of its last command mounted.
+pub(crate) fn unmount_below(dir: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for point in points.filter(|point| Path::new(point).starts_with(dir)) {
+        let _ = Command::new("umount").arg("--lazy").arg(point).status();
     }
 }
 

@@ -1,7 +1,5 @@
 //! What a solve promises when nothing goes wrong.
 
-use std::time::Instant;
-
 use patchport_buildkit::llb::{Network, Sharing};
 use patchport_buildkit::{Compression, Exporter, Progress};
 
@@ -35,15 +33,7 @@ async fn only_the_new_layer_comes_back_and_the_base_stays_as_it_was() {
     let layer = manifest["layers"][1]["digest"].as_str().unwrap();
     assert!(paths(&bench.store.blob(layer)).contains(&"patched".to_owned()));
     let config = manifest["config"]["digest"].as_str().unwrap();
-    let mut written = bench.store.take_written();
-    // The exporter's own envelope aside, nothing but these three was sent.
-    written.retain(|digest| {
-        bench
-            .store
-            .blob(digest)
-            .starts_with(b"{\"imageLayoutVersion")
-            || !digest.is_empty()
-    });
+    let written = bench.store.take_written();
     for needed in [solved.digest.as_str(), config, layer] {
         assert!(
             written.iter().any(|digest| digest == needed),
@@ -84,9 +74,7 @@ async fn the_same_solve_again_reads_and_writes_no_layer() {
     let read = bench.store.read_of(&bench.base.layer);
     bench.store.take_written();
 
-    let begun = Instant::now();
     let (second, events) = bench.solve(&state).await;
-    eprintln_once("cached solve", begun);
     assert_eq!(second.unwrap().digest, first.digest);
     assert_eq!(bench.store.read_of(&bench.base.layer), read);
     assert_eq!(bench.store.take_written(), Vec::<String>::new());
@@ -182,5 +170,3 @@ async fn workers_list_the_native_platform_first() {
     );
     assert!(!bench.client.info().await.unwrap().version.is_empty());
 }
-
-fn eprintln_once(_what: &str, _since: Instant) {}
