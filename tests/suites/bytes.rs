@@ -18,6 +18,9 @@ async fn impatient(registry: &Registry) -> Mirror {
     setup.start().await
 }
 
+/// The fault for a blob, given as many bytes of garbage as it has.
+type Spoil = fn(Bytes) -> Fault;
+
 fn garbage(size: usize) -> Bytes {
     vec![b'x'; size].into()
 }
@@ -37,11 +40,7 @@ async fn a_manifest_that_is_not_what_it_says_is_never_served() {
         ("is no JSON", Fault::Body(garbage(500)), &[502]),
         ("is empty", Fault::Body(Bytes::new()), &[502]),
         ("is both index and image", Fault::Body(both), &[502]),
-        (
-            "is shorter than it says",
-            Fault::ContentLength(1_000_000),
-            &[502, 504],
-        ),
+        ("is shorter than it says", Fault::ContentLength(1_000_000), &[502, 504]),
         ("is longer than it says", Fault::ContentLength(10), &[502]),
         ("stops in the middle", Fault::StopAfter(20), &[502, 504]),
         (
@@ -60,15 +59,8 @@ async fn a_manifest_that_is_not_what_it_says_is_never_served() {
         for reference in [tag.as_str(), digest.as_str()] {
             registry.fault("GET /v2/team/app/manifests/", fault.clone());
             let path = format!("/v2/team/app/manifests/{reference}");
-            let answer = mirror
-                .client()
-                .send("GET", &path, &[("accept", ACCEPT)])
-                .await;
-            assert_clear_error(
-                &format!("a manifest by {reference} that {name}"),
-                &answer,
-                statuses,
-            );
+            let answer = mirror.client().send("GET", &path, &[("accept", ACCEPT)]).await;
+            assert_clear_error(&format!("a manifest by {reference} that {name}"), &answer, statuses);
             registry.heal();
         }
         mirror.assert_nothing_in_ingest().await;
@@ -88,12 +80,8 @@ async fn a_manifest_that_is_not_what_it_says_is_never_served() {
 
 /// The largest resident set of the mirror's process so far, in KiB.
 fn peak_memory(mut mirror: Mirror) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", mirror.process().pid())).unwrap();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", mirror.process().pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -102,14 +90,10 @@ async fn a_blob_that_is_not_what_it_says_never_arrives_whole_and_is_not_kept() {
     let registry = Registry::start().await;
     let mirror = impatient(&registry).await;
     let same_size = |image: &Image| garbage(image.layers[0].bytes.len());
-    let cases: Vec<(&str, fn(Bytes) -> Fault)> = vec![
+    let cases: Vec<(&str, Spoil)> = vec![
         ("has other bytes", Fault::Body),
-        ("is shorter", |bytes| {
-            Fault::Body(bytes.slice(..bytes.len() / 2))
-        }),
-        ("is longer", |bytes| {
-            Fault::Body([bytes.clone(), bytes].concat().into())
-        }),
+        ("is shorter", |bytes| Fault::Body(bytes.slice(..bytes.len() / 2))),
+        ("is longer", |bytes| Fault::Body([bytes.clone(), bytes].concat().into())),
         ("is empty", |_| Fault::Body(Bytes::new())),
         ("says it is longer", |bytes| {
             Fault::ContentLength(bytes.len() as u64 + 1000)
@@ -117,12 +101,8 @@ async fn a_blob_that_is_not_what_it_says_never_arrives_whole_and_is_not_kept() {
         ("says it is shorter", |bytes| {
             Fault::ContentLength(bytes.len() as u64 - 1000)
         }),
-        ("stops in the middle", |bytes| {
-            Fault::StopAfter(bytes.len() / 2)
-        }),
-        ("stops before the last byte", |bytes| {
-            Fault::StopAfter(bytes.len() - 1)
-        }),
+        ("stops in the middle", |bytes| Fault::StopAfter(bytes.len() / 2)),
+        ("stops before the last byte", |bytes| Fault::StopAfter(bytes.len() - 1)),
         ("stalls in the middle", |bytes| {
             Fault::HoldAfter(bytes.len() / 2, Gate::default())
         }),
@@ -168,8 +148,7 @@ async fn a_blob_without_end_is_given_up() {
     registry.fault("GET /v2/team/app/blobs/", Fault::Endless);
     let path = format!("/v2/team/app/blobs/{}", image.layers[0].digest());
     let answer = tokio::time::timeout(Duration::from_secs(60), mirror.client().weigh(&path)).await;
-    let answer =
-        answer.expect("a blob without end is cut off: its size is known from the manifest");
+    let answer = answer.expect("a blob without end is cut off: its size is known from the manifest");
     assert!(answer.status != 200 || !answer.whole);
     mirror.assert_nothing_in_ingest().await;
     assert!(!mirror.stores(&image.layers[0].digest()));
@@ -201,10 +180,7 @@ async fn each_status_of_an_upstream_is_told_as_what_it_means() {
             "/manifests/",
             Fault::Status(*status, vec![("retry-after", "7".to_owned())]),
         );
-        let answer = mirror
-            .client()
-            .get(&format!("/v2/team/app/manifests/{tag}"))
-            .await;
+        let answer = mirror.client().get(&format!("/v2/team/app/manifests/{tag}")).await;
         assert_clear_error(&format!("upstream answers {status}"), &answer, expected);
         registry.heal();
         assert_eq!(
@@ -217,10 +193,7 @@ async fn each_status_of_an_upstream_is_told_as_what_it_means() {
             "a {status} is not remembered"
         );
     }
-    assert!(
-        mirror.stored_files().is_empty(),
-        "manifests alone leave no blobs"
-    );
+    assert!(mirror.stored_files().is_empty(), "manifests alone leave no blobs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,10 +207,7 @@ async fn a_registry_without_head_or_without_digest_headers_can_be_mirrored() {
         let image = image(400 + tag.len() as u64);
         registry.push("team/app", Some(tag), &image);
         registry.fault(on, fault);
-        let head = mirror
-            .client()
-            .head(&format!("/v2/team/app/manifests/{tag}"))
-            .await;
+        let head = mirror.client().head(&format!("/v2/team/app/manifests/{tag}")).await;
         assert_eq!(
             head.header("docker-content-digest"),
             Some(image.digest().as_str()),

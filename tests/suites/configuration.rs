@@ -50,11 +50,7 @@ async fn a_wrong_configuration_is_refused_with_key_and_reason() {
             "{name}: a secret in: {}",
             checked.output
         );
-        assert!(
-            !checked.output.contains("panicked"),
-            "{name}: {}",
-            checked.output
-        );
+        assert!(!checked.output.contains("panicked"), "{name}: {}", checked.output);
     }
 }
 
@@ -72,11 +68,7 @@ async fn a_good_configuration_is_printed_with_its_secrets_hidden() {
         "{}",
         checked.output
     );
-    assert!(
-        !checked.output.contains("kit-password-canary"),
-        "{}",
-        checked.output
-    );
+    assert!(!checked.output.contains("kit-password-canary"), "{}", checked.output);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,11 +109,7 @@ async fn the_command_line_exits_as_promised() {
         command.args(arguments).env_remove("PATCHPORT_CONFIG");
         let ended = outcome(command).await;
         assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.output);
-        assert!(
-            !ended.output.contains("panicked"),
-            "{arguments:?}: {}",
-            ended.output
-        );
+        assert!(!ended.output.contains("panicked"), "{arguments:?}: {}", ended.output);
     }
 }
 
@@ -153,7 +141,6 @@ async fn the_log_can_be_json() {
     let mirror = setup.start().await;
     mirror.client().get("/v2/team/app/manifests/v1").await;
     for line in mirror.log().lines() {
-        serde_json::from_str::<serde_json::Value>(&line)
-            .unwrap_or_else(|error| panic!("{error} in the line {line}"));
+        serde_json::from_str::<serde_json::Value>(&line).unwrap_or_else(|error| panic!("{error} in the line {line}"));
     }
 }

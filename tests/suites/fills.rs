@@ -19,10 +19,7 @@ async fn scene(seed: u64) -> (Registry, Mirror, Image) {
 async fn fifty_clients_cause_one_upstream_get_per_blob() {
     let (registry, mirror, image) = scene(500).await;
     let gate = Gate::default();
-    registry.fault(
-        "GET /v2/team/app/blobs/",
-        Fault::HoldAfter(1000, gate.clone()),
-    );
+    registry.fault("GET /v2/team/app/blobs/", Fault::HoldAfter(1000, gate.clone()));
     let client = mirror.client();
     let pulls = join_all((0..50).map(|_| pull(&client, "team/app", "v1")));
     let opening = async {
@@ -32,11 +29,7 @@ async fn fifty_clients_cause_one_upstream_get_per_blob() {
     let (pulled, ()) = futures_util::future::join(pulls, opening).await;
     assert!(pulled.iter().all(|one| one.digest() == image.digest()));
     for digest in image.blob_digests() {
-        assert_eq!(
-            registry.blob_gets()[&digest],
-            1,
-            "upstream GETs of {digest}"
-        );
+        assert_eq!(registry.blob_gets()[&digest], 1, "upstream GETs of {digest}");
     }
     assert_eq!(
         registry.count("GET /v2/team/app/manifests/"),
@@ -51,10 +44,7 @@ async fn fifty_clients_cause_one_upstream_get_per_blob() {
 async fn every_waiting_client_gets_bytes_before_the_download_ends() {
     let (registry, mirror, image) = scene(501).await;
     let gate = Gate::default();
-    registry.fault(
-        "GET /v2/team/app/blobs/",
-        Fault::HoldAfter(200_000, gate.clone()),
-    );
+    registry.fault("GET /v2/team/app/blobs/", Fault::HoldAfter(200_000, gate.clone()));
     let digest = image.layers[1].digest();
     let path = format!("/v2/team/app/blobs/{digest}");
     for _ in 0..3 {
@@ -70,14 +60,8 @@ async fn every_waiting_client_gets_bytes_before_the_download_ends() {
 async fn a_client_that_leaves_does_not_stop_the_fill() {
     let (registry, mirror, image) = scene(502).await;
     let gate = Gate::default();
-    registry.fault(
-        "GET /v2/team/app/blobs/",
-        Fault::HoldAfter(70_000, gate.clone()),
-    );
-    for (digest, early) in [
-        (image.layers[0].digest(), false),
-        (image.layers[1].digest(), true),
-    ] {
+    registry.fault("GET /v2/team/app/blobs/", Fault::HoldAfter(70_000, gate.clone()));
+    for (digest, early) in [(image.layers[0].digest(), false), (image.layers[1].digest(), true)] {
         let path = format!("/v2/team/app/blobs/{digest}");
         let begun = registry.count("GET /v2/team/app/blobs/");
         if early {
@@ -136,11 +120,7 @@ async fn a_fill_that_fails_fails_for_all_its_clients_and_is_begun_anew() {
         gate.open();
     };
     let (answers, ()) = futures_util::future::join(downloads, opening).await;
-    assert!(
-        answers
-            .iter()
-            .all(|answer| answer.status != 200 || !answer.whole)
-    );
+    assert!(answers.iter().all(|answer| answer.status != 200 || !answer.whole));
     registry.heal();
     assert_eq!(mirror.client().weigh(&path).await.digest, digest);
 }

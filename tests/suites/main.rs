@@ -4,18 +4,26 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test fails by panicking"
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking, and starts tasks and processes of its own; a table of cases is read whole"
 )]
 
 mod bytes;
+mod clients;
 mod configuration;
 mod fills;
 mod names;
 mod offline;
+mod patch_answers;
+mod patch_failures;
+mod patch_scene;
+mod patched_image;
 mod policy;
 mod promise;
 mod protocol;
 mod ranges;
 mod scene;
 mod secrets;
+mod testbed_images;
 mod upstreams;

@@ -15,43 +15,25 @@ async fn an_odd_path_is_refused_and_leaves_no_trace() {
     let cases: Vec<(&str, String)> = vec![
         ("dots", "/v2/../manifests/v1".to_owned()),
         ("dots within", "/v2/team/../app/manifests/v1".to_owned()),
-        (
-            "dots to the root",
-            "/v2/../../../../etc/passwd/manifests/v1".to_owned(),
-        ),
-        (
-            "encoded dots",
-            "/v2/team/%2e%2e/app/manifests/v1".to_owned(),
-        ),
-        (
-            "encoded slash in the name",
-            "/v2/team%2fapp/manifests/v1".to_owned(),
-        ),
+        ("dots to the root", "/v2/../../../../etc/passwd/manifests/v1".to_owned()),
+        ("encoded dots", "/v2/team/%2e%2e/app/manifests/v1".to_owned()),
+        ("encoded slash in the name", "/v2/team%2fapp/manifests/v1".to_owned()),
         (
             "encoded slash in the tag",
             "/v2/team/app/manifests/..%2f..%2fv1".to_owned(),
         ),
-        (
-            "encoded slash twice",
-            "/v2/team%252fapp/manifests/v1".to_owned(),
-        ),
+        ("encoded slash twice", "/v2/team%252fapp/manifests/v1".to_owned()),
         ("backslashes", "/v2/team\\..\\app/manifests/v1".to_owned()),
         ("an empty segment", "/v2/team//app/manifests/v1".to_owned()),
         ("nothing but slashes", "/v2///manifests/v1".to_owned()),
         ("no name", "/v2/manifests/v1".to_owned()),
         ("an encoded NUL", "/v2/team/app%00/manifests/v1".to_owned()),
-        (
-            "an encoded line break",
-            "/v2/team/app%0d%0ax/manifests/v1".to_owned(),
-        ),
+        ("an encoded line break", "/v2/team/app%0d%0ax/manifests/v1".to_owned()),
         ("capitals", "/v2/Team/App/manifests/v1".to_owned()),
         ("a space", "/v2/team/a%20b/manifests/v1".to_owned()),
         ("a semicolon", "/v2/team/a;b/manifests/v1".to_owned()),
         ("a tag of dots", "/v2/team/app/manifests/..".to_owned()),
-        (
-            "a tag that begins with a dash",
-            "/v2/team/app/manifests/-v1".to_owned(),
-        ),
+        ("a tag that begins with a dash", "/v2/team/app/manifests/-v1".to_owned()),
         (
             "a tag of 129 letters",
             format!("/v2/team/app/manifests/{}", "t".repeat(129)),
@@ -69,14 +51,8 @@ async fn an_odd_path_is_refused_and_leaves_no_trace() {
             "a digest that climbs, encoded",
             "/v2/team/app/blobs/sha256:..%2f..%2fetc%2fpasswd".to_owned(),
         ),
-        (
-            "a file for a digest",
-            "/v2/team/app/blobs/catalog.sqlite".to_owned(),
-        ),
-        (
-            "two prefixes",
-            format!("/v2/v2/team/app/blobs/sha256:{hex}/x"),
-        ),
+        ("a file for a digest", "/v2/team/app/blobs/catalog.sqlite".to_owned()),
+        ("two prefixes", format!("/v2/v2/team/app/blobs/sha256:{hex}/x")),
     ];
     for (name, path) in cases {
         for method in ["GET", "HEAD"] {
@@ -112,20 +88,11 @@ async fn a_malformed_digest_is_a_bad_request() {
     ];
     for (name, digest) in cases {
         for kind in ["blobs", "manifests"] {
-            let answer = mirror
-                .client()
-                .get(&format!("/v2/team/app/{kind}/{digest}"))
-                .await;
+            let answer = mirror.client().get(&format!("/v2/team/app/{kind}/{digest}")).await;
             assert_clear_error(&format!("{name} in {kind}"), &answer, &[400]);
             let code = answer.error_code();
             assert!(
-                [
-                    "DIGEST_INVALID",
-                    "MANIFEST_INVALID",
-                    "TAG_INVALID",
-                    "NAME_INVALID"
-                ]
-                .contains(&code.as_str()),
+                ["DIGEST_INVALID", "MANIFEST_INVALID", "TAG_INVALID", "NAME_INVALID"].contains(&code.as_str()),
                 "{name} in {kind}: {code}"
             );
         }
@@ -158,14 +125,8 @@ async fn a_digest_may_come_with_an_encoded_colon() {
     let mirror = setup(&registry).start().await;
     let image = Image::tiny("colon");
     registry.push("team/app", Some("v1"), &image);
-    let path = format!(
-        "/v2/team/app/blobs/{}",
-        image.config_digest().replace(':', "%3A")
-    );
-    assert_eq!(
-        mirror.client().get(&path).await.digest,
-        image.config_digest()
-    );
+    let path = format!("/v2/team/app/blobs/{}", image.config_digest().replace(':', "%3A"));
+    assert_eq!(mirror.client().get(&path).await.digest, image.config_digest());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,10 +24,7 @@ async fn a_stale_tag_is_served_while_upstream_is_down() {
     let (mut registry, mirror, image) = scene("1ms", 600).await;
     pull(&mirror.client(), "team/app", "v1").await;
     registry.down().await;
-    assert_eq!(
-        pull(&mirror.client(), "team/app", "v1").await.digest(),
-        image.digest()
-    );
+    assert_eq!(pull(&mirror.client(), "team/app", "v1").await.digest(), image.digest());
     registry.up().await;
     registry.fault("/v2/", Fault::status(503));
     assert_eq!(
@@ -68,9 +65,7 @@ async fn a_restart_keeps_serving_while_upstream_is_down() {
             "after SIG{end}"
         );
         assert_eq!(
-            pull(&mirror.client(), "team/app", &image.digest())
-                .await
-                .digest(),
+            pull(&mirror.client(), "team/app", &image.digest()).await.digest(),
             image.digest(),
             "after SIG{end}"
         );
@@ -96,10 +91,7 @@ async fn what_was_never_pulled_is_refused_at_once_while_upstream_is_down() {
         begun.elapsed()
     );
     registry.up().await;
-    assert_eq!(
-        pull(&mirror.client(), "team/app", "v1").await.digest(),
-        image.digest()
-    );
+    assert_eq!(pull(&mirror.client(), "team/app", "v1").await.digest(), image.digest());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,23 +102,14 @@ async fn a_tag_stands_still_within_its_ttl_and_the_old_digest_can_be_pulled_afte
     registry.push("team/app", Some("v1"), &new);
     for _ in 0..3 {
         let head = mirror.client().head("/v2/team/app/manifests/v1").await;
+        assert_eq!(head.header("docker-content-digest"), Some(old.digest().as_str()));
         assert_eq!(
-            head.header("docker-content-digest"),
-            Some(old.digest().as_str())
-        );
-        assert_eq!(
-            mirror
-                .client()
-                .get("/v2/team/app/manifests/v1")
-                .await
-                .digest,
+            mirror.client().get("/v2/team/app/manifests/v1").await.digest,
             old.digest()
         );
     }
     assert_eq!(
-        pull(&mirror.client(), "team/app", &new.digest())
-            .await
-            .digest(),
+        pull(&mirror.client(), "team/app", &new.digest()).await.digest(),
         new.digest()
     );
 }
@@ -144,15 +127,12 @@ async fn a_tag_that_moved_is_followed_after_its_ttl() {
         let known = [old.digest(), new.digest()];
         assert!(known.contains(&get.digest), "only ever one of the two");
         // HEAD came first: GET may be newer, never older.
-        head.header("docker-content-digest") == Some(new.digest().as_str())
-            && get.digest == new.digest()
+        head.header("docker-content-digest") == Some(new.digest().as_str()) && get.digest == new.digest()
     })
     .await;
     registry.remove("team/app", &old.digest());
     assert_eq!(
-        pull(&mirror.client(), "team/app", &old.digest())
-            .await
-            .digest(),
+        pull(&mirror.client(), "team/app", &old.digest()).await.digest(),
         old.digest(),
         "the old digest is still here"
     );
@@ -174,11 +154,7 @@ async fn a_tag_that_upstream_deleted_is_not_served_for_ever() {
 async fn a_kill_in_the_middle_of_a_download_leaves_no_half_blob() {
     let (registry, mut mirror, image) = scene("5m", 608).await;
     let gate = Gate::default();
-    registry.fault_times(
-        1,
-        "GET /v2/team/app/blobs/",
-        Fault::HoldAfter(200_000, gate.clone()),
-    );
+    registry.fault_times(1, "GET /v2/team/app/blobs/", Fault::HoldAfter(200_000, gate.clone()));
     let digest = image.layers[1].digest();
     let path = format!("/v2/team/app/blobs/{digest}");
     mirror.client().leave_after(&path, 100_000).await;
@@ -188,9 +164,6 @@ async fn a_kill_in_the_middle_of_a_download_leaves_no_half_blob() {
     mirror.restart().await;
     mirror.assert_store_is_true();
     mirror.assert_nothing_in_ingest().await;
-    assert_eq!(
-        pull(&mirror.client(), "team/app", "v1").await.digest(),
-        image.digest()
-    );
+    assert_eq!(pull(&mirror.client(), "team/app", "v1").await.digest(), image.digest());
     mirror.assert_store_is_true();
 }

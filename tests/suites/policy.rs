@@ -34,11 +34,7 @@ async fn the_first_rule_that_matches_decides() {
         ("team/deep/app", "v1"),
         ("other/app", "v1"),
     ] {
-        registry.push(
-            repository,
-            Some(tag),
-            &Image::tiny(&format!("{repository}{tag}")),
-        );
+        registry.push(repository, Some(tag), &Image::tiny(&format!("{repository}{tag}")));
     }
     let rules = [
         "name = \"keep-v1\"\nmatch = \"up.test/team/app:v1\"\naction = \"pass\"",
@@ -52,19 +48,11 @@ async fn the_first_rule_that_matches_decides() {
         ("other/app", "v1", true),
     ];
     for (repository, tag, served) in cases {
-        let answer = mirror
-            .client()
-            .get(&format!("/v2/{repository}/manifests/{tag}"))
-            .await;
+        let answer = mirror.client().get(&format!("/v2/{repository}/manifests/{tag}")).await;
         if served {
             assert_eq!(answer.status, 200, "{repository}:{tag}");
         } else {
-            assert_denied(
-                &format!("{repository}:{tag}"),
-                &answer,
-                "no-team",
-                "team is closed",
-            );
+            assert_denied(&format!("{repository}:{tag}"), &answer, "no-team", "team is closed");
         }
     }
 }
@@ -87,10 +75,7 @@ async fn two_stars_cross_slashes_and_ns_names_the_host() {
         assert_denied(path, &mirror.client().get(path).await, "closed", "r1");
         assert_eq!(mirror.client().head(path).await.status, 403, "HEAD {path}");
     }
-    assert!(
-        registry.requests().is_empty(),
-        "what is denied is not asked for"
-    );
+    assert!(registry.requests().is_empty(), "what is denied is not asked for");
 }
 
 /// Pulls everything that an index leads to, by every route, and gives what each answer was.
@@ -98,19 +83,11 @@ async fn every_route(mirror: &Mirror, repository: &str, index: &Index) -> Vec<(S
     let mut paths = vec![format!("manifests/{}", index.digest())];
     for image in &index.images {
         paths.push(format!("manifests/{}", image.digest()));
-        paths.extend(
-            image
-                .blob_digests()
-                .into_iter()
-                .map(|digest| format!("blobs/{digest}")),
-        );
+        paths.extend(image.blob_digests().into_iter().map(|digest| format!("blobs/{digest}")));
     }
     let mut answers = Vec::new();
     for path in paths {
-        let answer = mirror
-            .client()
-            .get(&format!("/v2/{repository}/{path}"))
-            .await;
+        let answer = mirror.client().get(&format!("/v2/{repository}/{path}")).await;
         answers.push((path, answer));
     }
     answers
@@ -160,11 +137,7 @@ async fn a_denied_tag_cannot_be_had_by_its_digests_until_an_allowed_tag_leads_to
         assert_eq!(answer.status, 200, "{path}");
     }
     assert_eq!(
-        mirror
-            .client()
-            .get("/v2/team/app/manifests/dev")
-            .await
-            .status,
+        mirror.client().get("/v2/team/app/manifests/dev").await.status,
         403,
         "the tag itself stays closed"
     );
@@ -181,9 +154,7 @@ async fn the_way_to_a_digest_is_remembered_over_a_restart() {
     mirror.kill9();
     mirror.restart().await;
     assert_eq!(
-        pull(&mirror.client(), "team/app", &image.digest())
-            .await
-            .digest(),
+        pull(&mirror.client(), "team/app", &image.digest()).await.digest(),
         image.digest()
     );
 }
@@ -197,9 +168,7 @@ async fn another_repository_is_not_touched_by_a_gate() {
     let rule = "name = \"closed\"\nmatch = [\"up.test/team/app\"]\naction = \"deny\"";
     let mirror = ruled(&registry, &[rule]).start().await;
     assert_eq!(
-        pull(&mirror.client(), "team/open", &image.digest())
-            .await
-            .digest(),
+        pull(&mirror.client(), "team/open", &image.digest()).await.digest(),
         image.digest()
     );
     assert_eq!(

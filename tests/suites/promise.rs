@@ -7,8 +7,7 @@ use std::path::Path;
 #[track_caller]
 pub(crate) fn promise(quote: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/SEMANTICS.md");
-    let text =
-        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     assert!(
         flat(&text).contains(&flat(quote)),
         "docs/SEMANTICS.md no longer says: {quote}"
@@ -16,8 +15,5 @@ pub(crate) fn promise(quote: &str) {
 }
 
 fn flat(text: &str) -> String {
-    text.replace("**", "")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.replace("**", "").split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -34,10 +34,7 @@ async fn an_image_arrives_byte_for_byte_whatever_its_media_types() {
         .docker()
         .layer(Layer::new().file("a", "1").gzip())
         .build();
-    for (name, image) in [
-        ("oci", layers().annotation("k", "v").build()),
-        ("docker", docker),
-    ] {
+    for (name, image) in [("oci", layers().annotation("k", "v").build()), ("docker", docker)] {
         let digest = registry.push("team/app", Some(name), &image);
         for reference in [name, digest.as_str()] {
             let pulled = pull(&mirror.client(), "team/app", reference).await;
@@ -86,14 +83,8 @@ async fn head_and_get_say_the_same_cold_and_warm() {
         .map(|digest| format!("/v2/team/app/blobs/{digest}"));
     for path in manifests.into_iter().chain(blobs) {
         for state in ["cold", "warm"] {
-            let head = mirror
-                .client()
-                .send("HEAD", &path, &[("accept", ACCEPT)])
-                .await;
-            let get = mirror
-                .client()
-                .send("GET", &path, &[("accept", ACCEPT)])
-                .await;
+            let head = mirror.client().send("HEAD", &path, &[("accept", ACCEPT)]).await;
+            let get = mirror.client().send("GET", &path, &[("accept", ACCEPT)]).await;
             assert_eq!((head.status, get.status), (200, 200), "{state} {path}");
             assert!(head.body.is_empty(), "{state} HEAD {path} has no body");
             for name in [
@@ -102,11 +93,7 @@ async fn head_and_get_say_the_same_cold_and_warm() {
                 "docker-content-digest",
                 "accept-ranges",
             ] {
-                assert_eq!(
-                    head.header(name),
-                    get.header(name),
-                    "{name} of {state} {path}"
-                );
+                assert_eq!(head.header(name), get.header(name), "{name} of {state} {path}");
             }
             assert_eq!(
                 get.header("docker-content-digest"),
@@ -134,10 +121,7 @@ async fn blobs_are_never_encoded_anew() {
             .client()
             .send("GET", &path, &[("accept-encoding", "zstd,gzip,deflate")])
             .await;
-        assert_eq!(
-            (answer.status, answer.header("content-encoding")),
-            (200, None)
-        );
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, None));
         assert_eq!(answer.digest, digest);
     }
 }
@@ -149,21 +133,13 @@ async fn what_is_not_there_is_not_found_with_the_code_of_the_specification() {
     registry.push("team/app", Some("v1"), &Image::tiny("x"));
     let unknown = patchport_kit::digest(b"unknown");
     let cases = [
-        (
-            "a tag",
-            "/v2/team/app/manifests/v2".to_owned(),
-            "MANIFEST_UNKNOWN",
-        ),
+        ("a tag", "/v2/team/app/manifests/v2".to_owned(), "MANIFEST_UNKNOWN"),
         (
             "a manifest",
             format!("/v2/team/app/manifests/{unknown}"),
             "MANIFEST_UNKNOWN",
         ),
-        (
-            "a blob",
-            format!("/v2/team/app/blobs/{unknown}"),
-            "BLOB_UNKNOWN",
-        ),
+        ("a blob", format!("/v2/team/app/blobs/{unknown}"), "BLOB_UNKNOWN"),
         (
             "a repository",
             "/v2/team/other/manifests/v1".to_owned(),
@@ -197,10 +173,7 @@ async fn nothing_can_be_written_and_upstream_is_not_asked() {
     ];
     for method in ["PUT", "POST", "PATCH", "DELETE"] {
         for path in &paths {
-            let answer = mirror
-                .client()
-                .send(method, path, &[("content-length", "0")])
-                .await;
+            let answer = mirror.client().send(method, path, &[("content-length", "0")]).await;
             assert_clear_error(&format!("{method} {path}"), &answer, &[405]);
             assert_eq!(answer.error_code(), "UNSUPPORTED", "{method} {path}");
         }
@@ -221,10 +194,7 @@ async fn the_admin_routes_are_not_on_the_data_listener_and_the_other_way_round()
         );
     }
     assert_eq!(mirror.admin().get("/v2/").await.status, 404);
-    assert!(
-        mirror.sigterm().await.success(),
-        "SIGTERM ends the process with 0"
-    );
+    assert!(mirror.sigterm().await.success(), "SIGTERM ends the process with 0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,10 +204,7 @@ async fn sigterm_lets_a_running_download_end() {
     let image = image(3);
     registry.push("team/app", Some("v1"), &image);
     let gate = patchport_kit::Gate::default();
-    registry.fault(
-        "/blobs/",
-        patchport_kit::Fault::HoldAfter(70_000, gate.clone()),
-    );
+    registry.fault("/blobs/", patchport_kit::Fault::HoldAfter(70_000, gate.clone()));
     let digest = image.layers[0].digest();
     let client = mirror.client();
     let path = format!("/v2/team/app/blobs/{digest}");

@@ -44,10 +44,7 @@ async fn one_range_gives_exactly_those_bytes() {
         ),
     ];
     for (name, range, first, last) in cases {
-        let answer = mirror
-            .client()
-            .send("GET", &path, &[("range", &range)])
-            .await;
+        let answer = mirror.client().send("GET", &path, &[("range", &range)]).await;
         assert_eq!(answer.status, 206, "{name}");
         assert_eq!(
             answer.header("content-range"),
@@ -75,10 +72,7 @@ async fn a_range_outside_the_blob_is_416_with_the_size() {
             format!("bytes={}-{}", total + 5, total + 9),
             "bytes=-0".to_owned(),
         ] {
-            let answer = mirror
-                .client()
-                .send("GET", &path, &[("range", &range)])
-                .await;
+            let answer = mirror.client().send("GET", &path, &[("range", &range)]).await;
             assert_eq!(answer.status, 416, "{state} {range}");
             assert_eq!(
                 answer.header("content-range"),
@@ -104,10 +98,7 @@ async fn several_ranges_and_other_units_are_ignored_or_refused_never_half_unders
         "bytes",
         "bytes=1-99999999999999999999999",
     ] {
-        let answer = mirror
-            .client()
-            .send("GET", &path, &[("range", range)])
-            .await;
+        let answer = mirror.client().send("GET", &path, &[("range", range)]).await;
         match answer.status {
             200 => assert_eq!(answer.digest, blob.digest(), "{range}"),
             206 => assert!(

@@ -41,10 +41,7 @@ pub(crate) fn assert_clear_error(name: &str, response: &Response, statuses: &[u1
         Some("application/json"),
         "{name}: content type of an error"
     );
-    assert!(
-        !response.error_code().is_empty(),
-        "{name}: the error has a code"
-    );
+    assert!(!response.error_code().is_empty(), "{name}: the error has a code");
 }
 
 /// Asks until it is so; panics with `what` after 10 s.

@@ -105,11 +105,7 @@ async fn a_foreign_token_realm_never_gets_the_credentials() {
         .requests()
         .iter()
         .any(|request| request.header("authorization").is_some());
-    assert!(
-        !told,
-        "credentials at a foreign realm: {:?}",
-        foreign.requests()
-    );
+    assert!(!told, "credentials at a foreign realm: {:?}", foreign.requests());
     assert_log_is_clean(&mirror);
 }
 
@@ -127,8 +123,7 @@ async fn a_token_realm_that_the_operator_named_gets_the_credentials() {
         user: user(),
     });
     registry.push("team/app", Some("v1"), &Image::tiny("realm"));
-    let login =
-        format!("username = \"{USER}\"\npassword = \"{PASSWORD}\"\ntoken_realms = [\"localhost\"]");
+    let login = format!("username = \"{USER}\"\npassword = \"{PASSWORD}\"\ntoken_realms = [\"localhost\"]");
     let mirror = Mirror::setup()
         .upstream_with(UPSTREAM, &registry.url(), &login)
         .default_upstream(UPSTREAM)
@@ -159,10 +154,7 @@ async fn a_redirected_blob_is_fetched_without_credentials() {
         registry.require(access);
         registry.fault("GET /v2/team/app/blobs/", Fault::Redirect(elsewhere.url()));
         let mirror = setup(&registry).start().await;
-        assert_eq!(
-            pull(&mirror.client(), "team/app", "v1").await.digest(),
-            image.digest()
-        );
+        assert_eq!(pull(&mirror.client(), "team/app", "v1").await.digest(), image.digest());
         let requests = elsewhere.requests();
         assert!(!requests.is_empty());
         for request in requests {
@@ -194,17 +186,10 @@ async fn a_redirect_without_end_or_to_nowhere_is_an_upstream_fault() {
         registry.fault("GET /v2/team/app/blobs/", Fault::Redirect(target.clone()));
         let answer = mirror.client().get(&path).await;
         assert_clear_error(&target, &answer, &[502, 504]);
-        assert!(
-            !answer.text().contains("kit-signed-url-canary"),
-            "{}",
-            answer.text()
-        );
+        assert!(!answer.text().contains("kit-signed-url-canary"), "{}", answer.text());
         registry.heal();
     }
-    assert_eq!(
-        mirror.client().weigh(&path).await.digest,
-        image.layers[0].digest()
-    );
+    assert_eq!(mirror.client().weigh(&path).await.digest, image.layers[0].digest());
     assert_log_is_clean(&mirror);
 }
 
@@ -237,19 +222,11 @@ async fn a_blob_of_one_repository_is_not_shown_under_another() {
     for what in digests.chain([format!("manifests/{}", secret.digest())]) {
         let answer = mirror
             .client()
-            .send(
-                "GET",
-                &format!("/v2/public/app/{what}"),
-                &[("range", "bytes=0-9")],
-            )
+            .send("GET", &format!("/v2/public/app/{what}"), &[("range", "bytes=0-9")])
             .await;
         assert_clear_error(&what, &answer, &[404]);
         assert_eq!(
-            mirror
-                .client()
-                .head(&format!("/v2/public/app/{what}"))
-                .await
-                .status,
+            mirror.client().head(&format!("/v2/public/app/{what}")).await.status,
             404,
             "HEAD {what}"
         );

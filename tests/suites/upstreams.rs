@@ -44,30 +44,14 @@ async fn ns_the_first_segment_and_the_default_choose_the_upstream() {
         ("default", "/v2/team/app/manifests/v1", 0),
         ("ns", "/v2/team/app/manifests/v1?ns=one.test", 0),
         ("other ns", "/v2/team/app/manifests/v1?ns=two.test:5000", 1),
-        (
-            "encoded ns",
-            "/v2/team/app/manifests/v1?ns=two.test%3A5000",
-            1,
-        ),
-        (
-            "ns among others",
-            "/v2/team/app/manifests/v1?x=1&ns=two.test:5000",
-            1,
-        ),
+        ("encoded ns", "/v2/team/app/manifests/v1?ns=two.test%3A5000", 1),
+        ("ns among others", "/v2/team/app/manifests/v1?x=1&ns=two.test:5000", 1),
         ("first segment", "/v2/one.test/team/app/manifests/v1", 0),
-        (
-            "other first segment",
-            "/v2/two.test:5000/team/app/manifests/v1",
-            1,
-        ),
+        ("other first segment", "/v2/two.test:5000/team/app/manifests/v1", 1),
     ];
     for (name, path, image) in cases {
         let answer = mirror.client().get(path).await;
-        assert_eq!(
-            (answer.status, answer.digest),
-            (200, images[image].digest()),
-            "{name}"
-        );
+        assert_eq!((answer.status, answer.digest), (200, images[image].digest()), "{name}");
     }
 }
 
@@ -85,9 +69,7 @@ async fn a_whole_image_can_be_pulled_under_the_name_of_its_upstream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_default_a_bare_name_is_unknown() {
-    let Scene {
-        mirror, one, two, ..
-    } = scene(None).await;
+    let Scene { mirror, one, two, .. } = scene(None).await;
     let answer = mirror.client().get("/v2/team/app/manifests/v1").await;
     assert_clear_error("a bare name", &answer, &[404]);
     assert_eq!(answer.error_code(), "NAME_UNKNOWN");
@@ -130,10 +112,7 @@ async fn a_host_outside_the_table_is_never_dialled() {
         .await;
     assert!([200, 400, 404].contains(&twice.status), "two ns");
     for name in names.iter().filter(|name| !name.contains("..")) {
-        let answer = mirror
-            .client()
-            .get(&format!("/v2/{name}/team/app/manifests/v1"))
-            .await;
+        let answer = mirror.client().get(&format!("/v2/{name}/team/app/manifests/v1")).await;
         assert!(
             [400, 404].contains(&answer.status),
             "first segment {name}: {}",
@@ -141,11 +120,7 @@ async fn a_host_outside_the_table_is_never_dialled() {
         );
     }
     assert!(bait.requests().is_empty(), "{:?}", bait.requests());
-    assert!(
-        one.requests()
-            .iter()
-            .all(|request| !request.query.contains("ns="))
-    );
+    assert!(one.requests().iter().all(|request| !request.query.contains("ns=")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,18 +130,12 @@ async fn the_host_header_and_the_forwarding_headers_choose_nothing() {
     let client = Client::new(mirror.host())
         .with_header("x-forwarded-host", &bait.host())
         .with_header("forwarded", &format!("host={}", bait.host()));
-    assert_eq!(
-        client.get("/v2/team/app/manifests/v1").await.digest,
-        images[0].digest()
-    );
+    assert_eq!(client.get("/v2/team/app/manifests/v1").await.digest, images[0].digest());
     let whole = mirror
         .client()
         .get(&format!("{}/v2/team/app/manifests/v1", bait.url()))
         .await;
-    assert!(
-        [200, 400, 404].contains(&whole.status),
-        "an absolute URL as the target"
-    );
+    assert!([200, 400, 404].contains(&whole.status), "an absolute URL as the target");
     assert!(bait.requests().is_empty());
 }
 
@@ -179,12 +148,7 @@ async fn the_library_is_added_for_upstreams_that_have_one() {
         .upstream_with("hub.test", &registry.url(), "docker_library = true")
         .default_upstream("hub.test");
     let mirror = setup.start().await;
-    for repository in [
-        "debian",
-        "library/debian",
-        "hub.test/debian",
-        "hub.test/library/debian",
-    ] {
+    for repository in ["debian", "library/debian", "hub.test/debian", "hub.test/library/debian"] {
         assert_eq!(
             pull(&mirror.client(), repository, "12").await.digest(),
             image.digest(),

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 use crate::process::run;
+use crate::registry::Gate;
 
 /// A Debian package for all architectures.
 #[derive(Clone, Debug, Default)]
@@ -115,6 +116,7 @@ struct Content {
     files: Vec<(String, Bytes)>,
     index: String,
     requests: Vec<String>,
+    holds: Vec<(String, Gate)>,
 }
 
 /// The repository, flat, unsigned (`[trusted=yes]`); gone when dropped.
@@ -151,11 +153,7 @@ impl Repository {
     pub fn publish(&self, package: &Package) {
         let directory = tempfile::tempdir().unwrap();
         let deb = package.build(directory.path());
-        let name = format!(
-            "{}_{}_all.deb",
-            package.name,
-            package.version.replace(':', "%3a")
-        );
+        let name = format!("{}_{}_all.deb", package.name, package.version.replace(':', "%3a"));
         let digest = crate::digest(&deb);
         let stanza = format!(
             "Package: {}\n{}Filename: ./{name}\nSize: {}\nSHA256: {}\n\n",
@@ -190,6 +188,11 @@ impl Repository {
         content.files.push(("Release".to_owned(), release.into()));
     }
 
+    /// Keeps every request whose path contains `part` waiting until the gate opens. apt gives up after 30 s.
+    pub fn hold(&self, part: &str, gate: &Gate) {
+        self.content.lock().unwrap().holds.push((part.to_owned(), gate.clone()));
+    }
+
     /// How many requests had a path that contains `part`.
     pub fn count(&self, part: &str) -> usize {
         self.content
@@ -215,32 +218,46 @@ async fn serve(listener: TcpListener, content: Arc<Mutex<Content>>) {
             continue;
         };
         let content = Arc::clone(&content);
-        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let path = request
-                .uri()
-                .path()
-                .trim_start_matches("/")
-                .trim_start_matches("./")
-                .to_owned();
-            let mut content = content.lock().unwrap();
-            let body = content
-                .files
-                .iter()
-                .find(|(name, _)| *name == path)
-                .map(|(_, bytes)| bytes.clone());
-            content.requests.push(path);
-            let status = if body.is_some() { 200 } else { 404 };
-            let response = http::Response::builder()
-                .status(status)
-                .body(Full::new(body.unwrap_or_default()));
-            async move { response }
-        });
-        connections.spawn(
-            hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service),
-        );
+        let service =
+            service_fn(move |request: http::Request<hyper::body::Incoming>| answer(Arc::clone(&content), request));
+        connections.spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         while connections.try_join_next().is_some() {}
     }
+}
+
+async fn answer(
+    content: Arc<Mutex<Content>>,
+    request: http::Request<hyper::body::Incoming>,
+) -> http::Result<http::Response<Full<Bytes>>> {
+    let path = request
+        .uri()
+        .path()
+        .trim_start_matches('/')
+        .trim_start_matches("./")
+        .to_owned();
+    let (body, gates) = {
+        let mut content = content.lock().unwrap();
+        let body = content
+            .files
+            .iter()
+            .find(|(name, _)| *name == path)
+            .map(|(_, bytes)| bytes.clone());
+        let gates: Vec<Gate> = content
+            .holds
+            .iter()
+            .filter(|(part, _)| path.contains(part))
+            .map(|(_, gate)| gate.clone())
+            .collect();
+        content.requests.push(path);
+        (body, gates)
+    };
+    for gate in gates {
+        gate.pass().await;
+    }
+    let status = if body.is_some() { 200 } else { 404 };
+    http::Response::builder()
+        .status(status)
+        .body(Full::new(body.unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -38,15 +38,8 @@ impl Buildkitd {
             .tempdir()
             .expect("a temporary directory");
         let root = directory.path().join("root");
-        let address = format!(
-            "unix://{}",
-            directory.path().join("buildkitd.sock").display()
-        );
-        fs::write(
-            directory.path().join("buildkitd.toml"),
-            configuration(&root, &address),
-        )
-        .unwrap();
+        let address = format!("unix://{}", directory.path().join("buildkitd.sock").display());
+        fs::write(directory.path().join("buildkitd.toml"), configuration(&root, &address)).unwrap();
         let log = Log::default();
         let process = spawn(directory.path(), &log);
         let daemon = Self {
@@ -62,24 +55,15 @@ impl Buildkitd {
     }
 
     async fn become_ready(&self, from: usize) {
-        let log = &self
-            .own
-            .as_ref()
-            .expect("only an own daemon is started")
-            .log;
+        let log = &self.own.as_ref().expect("only an own daemon is started").log;
         let running = |lines: &[String]| {
             lines
                 .iter()
                 .any(|line| line.contains("running server on"))
                 .then_some(())
         };
-        log.wait(
-            from,
-            "that buildkitd serves",
-            Duration::from_secs(30),
-            running,
-        )
-        .await;
+        log.wait(from, "that buildkitd serves", Duration::from_secs(30), running)
+            .await;
     }
 
     /// Its address, for a configuration file.
@@ -89,10 +73,7 @@ impl Buildkitd {
 
     /// What it logged; empty for the shared one.
     pub fn log(&self) -> Log {
-        self.own
-            .as_ref()
-            .map(|own| own.log.clone())
-            .unwrap_or_default()
+        self.own.as_ref().map(|own| own.log.clone()).unwrap_or_default()
     }
 
     /// Ends an own daemon as a power cut would, and the containers with it.
@@ -104,10 +85,7 @@ impl Buildkitd {
 
     /// Starts an own daemon again on its state, after it was killed.
     pub async fn restart(&mut self) {
-        let own = self
-            .own
-            .as_mut()
-            .expect("only an own daemon can be started again");
+        let own = self.own.as_mut().expect("only an own daemon can be started again");
         let from = own.log.lines().len();
         own.process = spawn(own.directory.path(), &own.log);
         self.become_ready(from).await;
@@ -125,16 +103,8 @@ impl Buildkitd {
             "{{.Record.Ref}}",
         ]);
         let listed = outcome(command).await;
-        assert!(
-            listed.success,
-            "buildctl lists the history: {}",
-            listed.output
-        );
-        listed
-            .output
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .count()
+        assert!(listed.success, "buildctl lists the history: {}", listed.output);
+        listed.output.lines().filter(|line| !line.trim().is_empty()).count()
     }
 
     /// Waits until `count` containers run in an own daemon; panics after a minute.
@@ -168,9 +138,7 @@ impl Drop for Buildkitd {
 fn buildkitd() -> PathBuf {
     let named = std::env::var_os("PATCHPORT_TEST_BUILDKITD").map(PathBuf::from);
     let found = named.or_else(|| on_path("buildkitd"));
-    found.unwrap_or_else(|| {
-        panic!("no buildkitd: run the suites with `tests/run`, or set PATCHPORT_TEST_BUILDKITD")
-    })
+    found.unwrap_or_else(|| panic!("no buildkitd: run the suites with `tests/run`, or set PATCHPORT_TEST_BUILDKITD"))
 }
 
 fn buildctl() -> PathBuf {
@@ -251,8 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_own_daemon_serves_survives_a_kill_and_leaves_nothing() {
-        if std::env::var_os("PATCHPORT_TEST_BUILDKITD").is_none() && on_path("buildkitd").is_none()
-        {
+        if std::env::var_os("PATCHPORT_TEST_BUILDKITD").is_none() && on_path("buildkitd").is_none() {
             return;
         }
         let mut daemon = Buildkitd::own().await;

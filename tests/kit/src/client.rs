@@ -48,9 +48,8 @@ impl Response {
     /// The body as JSON; panics with the body if it is none.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
-            panic!("{error} in the body {:?} of a {}", self.text(), self.status)
-        })
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in the body {:?} of a {}", self.text(), self.status))
     }
 
     /// The code of the first error of an OCI error body; panics unless it is one (OCI distribution
@@ -104,16 +103,13 @@ impl Client {
     /// Sends one request and reads the whole answer; panics if there is no answer at all.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
         let answered = self.exchange(method, path, headers, true).await;
-        answered.unwrap_or_else(|error| {
-            panic!("{method} {path} at {} has no answer: {error}", self.host)
-        })
+        answered.unwrap_or_else(|error| panic!("{method} {path} at {} has no answer: {error}", self.host))
     }
 
     /// `GET` that keeps only digest and length of the body.
     pub async fn weigh(&self, path: &str) -> Response {
         let answered = self.exchange("GET", path, &[], false).await;
-        answered
-            .unwrap_or_else(|error| panic!("GET {path} at {} has no answer: {error}", self.host))
+        answered.unwrap_or_else(|error| panic!("GET {path} at {} has no answer: {error}", self.host))
     }
 
     /// Sends one request; an error if the peer is not there or leaves before the headers are complete.
@@ -147,10 +143,7 @@ impl Client {
 
     /// Sends a `GET`, reads `count` bytes of the body and goes away.
     pub async fn leave_after(&self, path: &str, count: usize) {
-        let mut stream = self
-            .open("GET", path, &[])
-            .await
-            .expect("the mirror takes connections");
+        let mut stream = self.open("GET", path, &[]).await.expect("the mirror takes connections");
         let (status, _) = read_head(&mut stream).await.expect("the mirror answers");
         assert_eq!(status, 200, "GET {path}");
         let mut some = vec![0; count];
@@ -164,22 +157,14 @@ impl Client {
             .expect("the mirror takes connections");
     }
 
-    async fn open(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> io::Result<BufReader<TcpStream>> {
+    async fn open(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<BufReader<TcpStream>> {
         let mut stream = TcpStream::connect(&self.host).await?;
         stream.set_nodelay(true)?;
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n",
             self.host
         );
-        let own = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in own.chain(headers.iter().copied()) {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -269,19 +254,13 @@ async fn read_chunks(stream: &mut BufReader<TcpStream>, body: &mut Body) -> io::
     }
 }
 
-async fn read_some(
-    stream: &mut BufReader<TcpStream>,
-    mut length: u64,
-    body: &mut Body,
-) -> io::Result<()> {
+async fn read_some(stream: &mut BufReader<TcpStream>, mut length: u64, body: &mut Body) -> io::Result<()> {
     while length > 0 {
         let bytes = stream.fill_buf().await?;
         if bytes.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let count = bytes
-            .len()
-            .min(usize::try_from(length).unwrap_or(usize::MAX));
+        let count = bytes.len().min(usize::try_from(length).unwrap_or(usize::MAX));
         body.take(&bytes[..count]);
         stream.consume(count);
         length -= count as u64;

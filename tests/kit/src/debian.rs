@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+
+use tokio::sync::OnceCell;
 
 use crate::apt::{Package, Repository};
-use crate::image::{Blob, Compression, Image, ImageBuilder, Layer, Pulled, from_tar, unpack};
+use crate::client::{Client, pull};
+use crate::image::{Blob, Compression, Image, ImageBuilder, Layer, Pulled, inflate, unpack};
 use crate::process::{outcome, run};
 
 /// The base: a Debian with apt, its package database apart.
@@ -17,24 +19,45 @@ pub struct Base {
     /// The layer, gzip.
     pub layer: Blob,
     status: String,
+    settings: Vec<String>,
 }
 
-/// The testbed's Debian root file system (`PATCHPORT_TEST_DEBIAN_ROOTFS`, a tar); read and packed once per process.
-pub fn base() -> &'static Base {
-    static BASE: OnceLock<Base> = OnceLock::new();
-    BASE.get_or_init(|| {
-        let path = std::env::var_os("PATCHPORT_TEST_DEBIAN_ROOTFS").map(PathBuf::from);
-        let path = path.unwrap_or_else(|| panic!("no Debian: run the suites with `tests/run`, or set PATCHPORT_TEST_DEBIAN_ROOTFS to a tar of one"));
-        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let layer = if bytes.starts_with(&[0x1f, 0x8b]) {
-            let tar = crate::image::inflate(&bytes);
-            Blob { diff_id: crate::digest(&tar), bytes: bytes.into(), compression: Compression::Gzip }
-        } else {
-            from_tar(&bytes, Compression::Gzip)
+/// The testbed's real Debian (`PATCHPORT_TEST_IMAGE_DEBIAN` in `PATCHPORT_TEST_REGISTRY`), pulled once per process.
+pub async fn base() -> &'static Base {
+    static BASE: OnceCell<Base> = OnceCell::const_new();
+    BASE.get_or_init(|| async {
+        let image = testbed("PATCHPORT_TEST_IMAGE_DEBIAN");
+        let (repository, tag) = image
+            .rsplit_once(':')
+            .expect("an image of the testbed is REPOSITORY:TAG");
+        let pulled = pull(&Client::new(testbed("PATCHPORT_TEST_REGISTRY")), repository, tag).await;
+        let tar = inflate(&pulled.layers[0]);
+        let layer = Blob {
+            bytes: pulled.layers[0].clone(),
+            diff_id: crate::digest(&tar),
+            compression: Compression::Gzip,
         };
-        let mut entries = unpack(&layer.bytes);
-        let status = entries.remove("var/lib/dpkg/status").expect("a Debian has a package database");
-        Base { layer, status: String::from_utf8(status).expect("a package database is text") }
+        let mut entries = unpack(&tar);
+        let settings = entries
+            .keys()
+            .filter(|path| path.starts_with("etc/apt/apt.conf.d/") && path.contains("proxy"));
+        let settings = settings.cloned().collect();
+        let status = entries
+            .remove("var/lib/dpkg/status")
+            .expect("a Debian has a package database");
+        Base {
+            layer,
+            status: String::from_utf8(status).expect("a package database is text"),
+            settings,
+        }
+    })
+    .await
+}
+
+/// What the testbed says under this name; panics where no testbed is up.
+pub fn testbed(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run the suites with `tests/run`, or `. .testbed/env` after `tests/tools/testbed up`")
     })
 }
 
@@ -121,7 +144,16 @@ impl Installed {
                 .fold(String::new(), |list, path| list + "/" + path + "\n");
             layer = layer.file(&format!("{info}.conffiles"), conffiles);
         }
-        layer.file(&format!("{info}.list"), list)
+        let sums = package
+            .files
+            .iter()
+            .filter(|(path, _)| !package.conffiles.contains(path));
+        let sums = sums.fold(String::new(), |sums, (path, content)| {
+            sums + &md5(content) + "  " + path + "\n"
+        });
+        layer
+            .file(&format!("{info}.md5sums"), sums)
+            .file(&format!("{info}.list"), list)
     }
 }
 
@@ -143,22 +175,24 @@ fn md5(content: &str) -> String {
 }
 
 /// Begins a Debian image that has these packages and knows this repository only.
-pub fn image(repository: &Repository, installed: &[Installed]) -> ImageBuilder {
-    let base = base();
+pub async fn image(repository: &Repository, installed: &[Installed]) -> ImageBuilder {
+    let base = base().await;
     let mut status = base.status.trim_end().to_owned();
     status.push_str("\n\n");
     let mut layer = Layer::new()
         .directory("etc/apt/sources.list.d")
         .file("etc/apt/sources.list.d/.wh..wh..opq", "");
     layer = layer.file("etc/apt/sources.list", repository.source());
+    for path in &base.settings {
+        // A proxy for the machine's mirrors is none for loopback.
+        layer = layer.file(&path.replace("apt.conf.d/", "apt.conf.d/.wh."), "");
+    }
     for one in installed {
         status.push_str(&one.stanza());
         layer = one.put(layer);
     }
     layer = layer.file("var/lib/dpkg/status", status);
-    Image::builder()
-        .layer(base.layer.clone())
-        .layer(layer.gzip())
+    Image::builder().layer(base.layer.clone()).layer(layer.gzip())
 }
 
 /// The file system of an image, unpacked; gone when dropped.
@@ -169,10 +203,7 @@ pub struct Rootfs {
 impl Rootfs {
     /// Lays the layers of an image over each other, whiteouts respected.
     pub fn unpack(pulled: &Pulled) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("patchport-rootfs-")
-            .tempdir()
-            .unwrap();
+        let directory = tempfile::Builder::new().prefix("patchport-rootfs-").tempdir().unwrap();
         for layer in &pulled.layers {
             lay(directory.path(), layer);
         }
@@ -189,9 +220,7 @@ impl Rootfs {
     /// Runs a shell command within.
     pub async fn shell(&self, script: &str) -> crate::process::Outcome {
         let mut command = Command::new("chroot");
-        command
-            .arg(self.directory.path())
-            .args(["/bin/sh", "-c", script]);
+        command.arg(self.directory.path()).args(["/bin/sh", "-c", script]);
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -201,14 +230,9 @@ impl Rootfs {
 
     /// The packages that the image's own apt would upgrade, after it has read its repositories afresh.
     pub async fn outdated(&self) -> Vec<String> {
-        let asked = self
-            .shell("apt-get -qq update && apt-get -s dist-upgrade")
-            .await;
+        let asked = self.shell("apt-get -qq update && apt-get -s dist-upgrade").await;
         assert!(asked.success, "the image's own apt works: {}", asked.output);
-        let upgrades = asked
-            .output
-            .lines()
-            .filter_map(|line| line.strip_prefix("Inst "));
+        let upgrades = asked.output.lines().filter_map(|line| line.strip_prefix("Inst "));
         upgrades
             .filter_map(|line| line.split(' ').next().map(str::to_owned))
             .collect()
@@ -216,11 +240,9 @@ impl Rootfs {
 
     /// The version of a package by the image's own dpkg.
     pub async fn version(&self, package: &str) -> String {
-        self.shell(&format!(
-            "dpkg-query -W -f '${{Version}} ${{Status}}' {package}"
-        ))
-        .await
-        .output
+        self.shell(&format!("dpkg-query -W -f '${{Version}} ${{Status}}' {package}"))
+            .await
+            .output
     }
 }
 
@@ -239,10 +261,44 @@ fn lay(root: &Path, layer: &[u8]) {
         }
     }
     let tar = tempfile::NamedTempFile::new().unwrap();
-    fs::write(tar.path(), crate::image::inflate(layer)).unwrap();
+    fs::write(tar.path(), inflate(layer)).unwrap();
     run(Command::new("tar")
         .args(["-x", "--numeric-owner", "--exclude=.wh.*", "-C"])
         .arg(root)
         .arg("-f")
         .arg(tar.path()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_image_of_the_kit_is_as_outdated_as_it_was_made() {
+        let repository = Repository::start().await;
+        repository.publish(&Package::new("kit-old", "2:1.1-1").conffile("etc/kit-old.conf", "a"));
+        repository.publish(&Package::new("kit-held", "1.1"));
+        repository.publish(&Package::new("kit-current", "1.1"));
+        let installed = [
+            Installed::new(
+                Package::new("kit-old", "2:1.0-1")
+                    .conffile("etc/kit-old.conf", "a")
+                    .script("postinst", "true"),
+            ),
+            Installed::new(Package::new("kit-held", "1.0")).held(),
+            Installed::new(Package::new("kit-current", "1.1")),
+        ];
+        let image = image(&repository, &installed).await.build();
+        let rootfs = Rootfs::unpack(&Pulled::of(&image));
+        assert_eq!(rootfs.outdated().await, ["kit-old"]);
+        assert_eq!(rootfs.version("kit-held").await, "1.0 hold ok installed");
+        let audit = rootfs
+            .shell("dpkg --audit && dpkg --verify kit-old kit-held kit-current")
+            .await;
+        assert!(
+            audit.success && audit.output.is_empty(),
+            "dpkg finds the packages whole: {}",
+            audit.output
+        );
+    }
 }

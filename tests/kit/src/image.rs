@@ -128,12 +128,10 @@ impl ImageBuilder {
 
     /// The image. Members that no code of the product knows are part of it on purpose: they must survive.
     pub fn build(self) -> Image {
-        let history: Vec<Value> = (0..self.layers.len()).map(|number| json!({ "created": "2024-01-01T00:00:00Z", "created_by": format!("kit layer {number}") })).collect();
-        let diff_ids: Vec<&str> = self
-            .layers
-            .iter()
-            .map(|layer| layer.diff_id.as_str())
+        let history: Vec<Value> = (0..self.layers.len())
+            .map(|number| json!({ "created": "2024-01-01T00:00:00Z", "created_by": format!("kit layer {number}") }))
             .collect();
+        let diff_ids: Vec<&str> = self.layers.iter().map(|layer| layer.diff_id.as_str()).collect();
         let config = json!({
             "architecture": self.architecture, "os": "linux", "created": "2024-01-01T00:00:00Z", "config": self.config,
             "rootfs": { "type": "layers", "diff_ids": diff_ids }, "history": history, "x-kit-unknown": { "kept": [1, 2.50, "\u{e9}"] },
@@ -264,10 +262,7 @@ mod tests {
     #[test]
     fn an_index_names_its_children_and_their_attestations() {
         let index = Index::of(
-            &[
-                Image::tiny("a"),
-                Image::builder().architecture("s390x").build(),
-            ],
+            &[Image::tiny("a"), Image::builder().architecture("s390x").build()],
             true,
         );
         let manifest: Value = serde_json::from_slice(&index.manifest).unwrap();

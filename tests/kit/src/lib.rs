@@ -6,7 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a kit for tests: a part that cannot be made fails the test that wants it"
+    clippy::disallowed_methods,
+    reason = "a kit for tests: a part that cannot be made fails the test that wants it; the testbed speaks through the environment"
 )]
 
 pub mod apt;

@@ -39,11 +39,7 @@ impl Mirror {
             .prefix("patchport-")
             .tempdir()
             .expect("a temporary directory");
-        std::fs::write(
-            directory.path().join("patchport.toml"),
-            setup.toml(directory.path()),
-        )
-        .unwrap();
+        std::fs::write(directory.path().join("patchport.toml"), setup.toml(directory.path())).unwrap();
         let log = Log::default();
         let process = spawn(directory.path(), &setup.environment, &log);
         let mut mirror = Self {
@@ -60,10 +56,7 @@ impl Mirror {
 
     async fn become_ready(&mut self, from: usize) {
         let bound = self.log.wait(from, "two bound listeners", READY, |lines| {
-            let addresses: Vec<String> = lines
-                .iter()
-                .filter_map(|line| bound_address(line))
-                .collect();
+            let addresses: Vec<String> = lines.iter().filter_map(|line| bound_address(line)).collect();
             // A process that ended will not bind: say so at once instead of at the deadline.
             (addresses.len() >= 2).then_some(addresses)
         });
@@ -71,11 +64,7 @@ impl Mirror {
         (self.data, self.admin) = (String::new(), String::new());
         for address in bound {
             let admin = Client::new(&address).get("/livez").await.status == 200;
-            *(if admin {
-                &mut self.admin
-            } else {
-                &mut self.data
-            }) = address;
+            *(if admin { &mut self.admin } else { &mut self.data }) = address;
         }
         assert!(
             !self.data.is_empty() && !self.admin.is_empty(),
@@ -140,10 +129,7 @@ impl Mirror {
 
     /// Starts it again, after it was ended, on the same data directory and configuration; its port may change.
     pub async fn restart(&mut self) {
-        assert!(
-            !self.process.runs(),
-            "a mirror is ended before it is started again"
-        );
+        assert!(!self.process.runs(), "a mirror is ended before it is started again");
         let from = self.log.lines().len();
         self.process = spawn(self.directory.path(), &self.environment, &self.log);
         self.become_ready(from).await;
@@ -170,11 +156,7 @@ impl Mirror {
     #[track_caller]
     pub fn assert_store_is_true(&self) {
         for file in self.stored_files() {
-            let name = file
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if file.starts_with(self.store().join("blobs")) && name.len() == 64 {
                 let content = std::fs::read(&file).unwrap();
                 assert_eq!(
@@ -214,18 +196,12 @@ impl Drop for Mirror {
                 .cloned()
                 .collect::<Vec<_>>()
                 .join("\n");
-            #[expect(
-                clippy::print_stderr,
-                reason = "a failing test shows what the mirror had to say"
-            )]
+            #[expect(clippy::print_stderr, reason = "a failing test shows what the mirror had to say")]
             {
                 eprintln!("--- the mirror's log, last 60 lines\n{last}\n---");
             }
         } else {
-            assert!(
-                !text.contains("panicked at"),
-                "the mirror panicked:\n{text}"
-            );
+            assert!(!text.contains("panicked at"), "the mirror panicked:\n{text}");
         }
     }
 }
@@ -255,7 +231,12 @@ pub fn binary() -> PathBuf {
         .take(2)
         .map(|directory| directory.join("patchport"))
         .find(|path| path.is_file());
-    beside.unwrap_or_else(|| panic!("no patchport beside {}: run `cargo build -p patchport` first, or set PATCHPORT_TEST_BIN", test.display()))
+    beside.unwrap_or_else(|| {
+        panic!(
+            "no patchport beside {}: run `cargo build -p patchport` first, or set PATCHPORT_TEST_BIN",
+            test.display()
+        )
+    })
 }
 
 /// The value of `listener.address` in a log line, text or JSON.

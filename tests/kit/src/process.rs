@@ -64,10 +64,7 @@ impl Log {
         };
         match tokio::time::timeout(deadline, searched).await {
             Ok(value) => value,
-            Err(_) => panic!(
-                "{what} was not logged within {deadline:?}; the log:\n{}",
-                self.text()
-            ),
+            Err(_) => panic!("{what} was not logged within {deadline:?}; the log:\n{}", self.text()),
         }
     }
 
@@ -136,18 +133,10 @@ impl Process {
     pub async fn ended(&mut self, deadline: Duration) -> ExitStatus {
         let end = Instant::now() + deadline;
         loop {
-            if let Some(status) = self
-                .child
-                .try_wait()
-                .expect("a child can be asked for its end")
-            {
+            if let Some(status) = self.child.try_wait().expect("a child can be asked for its end") {
                 return status;
             }
-            assert!(
-                Instant::now() < end,
-                "{} still runs after {deadline:?}",
-                self.name
-            );
+            assert!(Instant::now() < end, "{} still runs after {deadline:?}", self.name);
             // The kernel offers no notice that std exposes: look often, bounded by the deadline.
             sleep(Duration::from_millis(10)).await;
         }
@@ -216,11 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_of_the_log_is_waited_for_and_the_process_ends_with_its_holder() {
         let log = Log::default();
-        let process = Process::start(
-            "sh",
-            Command::new("sh").args(["-c", "echo ready; exec sleep 60"]),
-            &log,
-        );
+        let process = Process::start("sh", Command::new("sh").args(["-c", "echo ready; exec sleep 60"]), &log);
         let pid = process.pid();
         log.wait(0, "ready", Duration::from_secs(5), |lines| {
             lines.iter().find(|line| *line == "ready").map(|_| ())

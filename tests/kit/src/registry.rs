@@ -42,12 +42,7 @@ impl Record {
             path: request.uri().path().to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),
             headers: headers
-                .map(|(name, value)| {
-                    (
-                        name.to_string(),
-                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                    )
-                })
+                .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
                 .collect(),
         }
     }
@@ -149,10 +144,7 @@ impl Registry {
             address,
             content: Mutex::default(),
         });
-        let mut registry = Self {
-            state,
-            serving: None,
-        };
+        let mut registry = Self { state, serving: None };
         registry.serve(listener);
         registry
     }
@@ -167,12 +159,9 @@ impl Registry {
                     continue;
                 };
                 let state = Arc::clone(&state);
-                let service =
-                    service_fn(move |request| answer::answer(Arc::clone(&state), request));
-                connections.spawn(
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service),
-                );
+                let service = service_fn(move |request| answer::answer(Arc::clone(&state), request));
+                connections
+                    .spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
                 while connections.try_join_next().is_some() {}
             }
         };
@@ -315,11 +304,7 @@ impl Registry {
     /// How often each blob was asked for with `GET`, by digest.
     pub fn blob_gets(&self) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
-        for record in self
-            .requests()
-            .iter()
-            .filter(|record| record.method == "GET")
-        {
+        for record in self.requests().iter().filter(|record| record.method == "GET") {
             if let Some((_, digest)) = record.path.rsplit_once("/blobs/") {
                 *counts.entry(digest.to_owned()).or_insert(0) += 1;
             }

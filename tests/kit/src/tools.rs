@@ -2,7 +2,7 @@
 //! in a temporary directory, so that nothing of the machine's configuration takes part.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,11 +23,7 @@ pub async fn skopeo(reference: &str) -> Pulled {
     ]);
     command.arg(format!("dir:{}", directory.path().display()));
     let copied = outcome(command).await;
-    assert!(
-        copied.success,
-        "skopeo copies {reference}: {}",
-        copied.output
-    );
+    assert!(copied.success, "skopeo copies {reference}: {}", copied.output);
     read_dir_layout(directory.path())
 }
 
@@ -36,21 +32,13 @@ fn read_dir_layout(directory: &Path) -> Pulled {
     let manifest = fs::read(directory.join("manifest.json")).unwrap();
     let parsed: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
     let blob = |descriptor: &serde_json::Value| {
-        let name = descriptor["digest"]
-            .as_str()
-            .unwrap()
-            .trim_start_matches("sha256:");
+        let name = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
         fs::read(directory.join(name)).unwrap().into()
     };
     Pulled {
         media_type: parsed["mediaType"].as_str().unwrap_or_default().to_owned(),
         config: blob(&parsed["config"]),
-        layers: parsed["layers"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(blob)
-            .collect(),
+        layers: parsed["layers"].as_array().unwrap().iter().map(blob).collect(),
         manifest: manifest.into(),
     }
 }
@@ -63,51 +51,28 @@ pub struct Podman {
 impl Podman {
     /// A podman that pulls `location` from `mirror` (`HOST:PORT/path`), as an operator would configure it.
     pub fn new(location: &str, mirror: &str) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("patchport-podman-")
-            .tempdir()
-            .unwrap();
+        let directory = tempfile::Builder::new().prefix("patchport-podman-").tempdir().unwrap();
         let registries = format!(
             "[[registry]]\nprefix = \"{location}\"\nlocation = \"{location}\"\n\
              [[registry.mirror]]\nlocation = \"{mirror}\"\ninsecure = true\npull-from-mirror = \"all\"\n"
         );
         fs::write(directory.path().join("registries.conf"), registries).unwrap();
-        fs::write(
-            directory.path().join("policy.json"),
-            r#"{"default":[{"type":"insecureAcceptAnything"}]}"#,
-        )
-        .unwrap();
         Self { directory }
     }
 
     /// Runs podman.
     pub async fn run(&self, arguments: &[&str]) -> Outcome {
         let path = |name: &str| self.directory.path().join(name);
+        // How containers run on this machine is the testbed's knowledge (CONTAINERS_CONF); the storage is ours.
         let mut command = Command::new("podman");
         command
             .arg("--root")
             .arg(path("root"))
             .arg("--runroot")
             .arg(path("run"))
-            .arg("--tmpdir")
-            .arg(path("tmp"));
-        command.args([
-            "--storage-driver",
-            "overlay",
-            "--cgroup-manager",
-            "cgroupfs",
-            "--events-backend",
-            "none",
-        ]);
-        command
-            .args(arguments)
-            .env("CONTAINERS_REGISTRIES_CONF", path("registries.conf"));
+            .args(arguments);
+        command.env("CONTAINERS_REGISTRIES_CONF", path("registries.conf"));
         outcome(command).await
-    }
-
-    /// The file with which pulls are allowed.
-    pub fn policy(&self) -> PathBuf {
-        self.directory.path().join("policy.json")
     }
 }
 
@@ -126,16 +91,12 @@ pub struct Containerd {
 impl Containerd {
     /// Starts one whose `hosts.toml` for `registry` names the mirror, and no other server.
     pub async fn start(registry: &str, mirror_url: &str) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("patchport-ctd-")
-            .tempdir()
-            .unwrap();
+        let directory = tempfile::Builder::new().prefix("patchport-ctd-").tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let hosts = directory.path().join("certs.d").join(registry);
         fs::create_dir_all(&hosts).unwrap();
-        let text = format!(
-            "server = \"{mirror_url}\"\n[host.\"{mirror_url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
-        );
+        let text =
+            format!("server = \"{mirror_url}\"\n[host.\"{mirror_url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n");
         fs::write(hosts.join("hosts.toml"), text).unwrap();
         let configuration = format!(
             "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = \"{}\"\n",
@@ -232,4 +193,51 @@ pub async fn oci_client(reference: &str) -> (String, Vec<String>) {
         layers.push(crate::digest(&bytes));
     }
     (digest, layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Image, Layer, validate};
+    use crate::registry::Registry;
+
+    async fn registry() -> (Registry, Image) {
+        let registry = Registry::start().await;
+        let image = Image::builder().layer(Layer::new().file("a", "b").gzip()).build();
+        registry.push("team/app", Some("v1"), &image);
+        (registry, image)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn skopeo_and_oci_client_pull() {
+        let (registry, image) = registry().await;
+        let copied = skopeo(&format!("{}/team/app:v1", registry.host())).await;
+        validate(&copied);
+        assert_eq!(copied.digest(), image.digest());
+        let (digest, layers) = oci_client(&format!("{}/team/app:v1", registry.host())).await;
+        assert_eq!((digest, layers), (image.digest(), vec![image.layers[0].digest()]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn podman_pulls_from_the_mirror_that_its_configuration_names() {
+        let (registry, image) = registry().await;
+        let podman = Podman::new("up.test", &registry.host());
+        let pulled = podman.run(&["pull", "--quiet", "up.test/team/app:v1"]).await;
+        assert!(pulled.success, "{}", pulled.output);
+        let digest = podman
+            .run(&["image", "inspect", "--format", "{{.Digest}}", "up.test/team/app:v1"])
+            .await;
+        assert_eq!(digest.output.trim(), image.digest());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn containerd_pulls_from_the_mirror_that_its_configuration_names() {
+        let (registry, image) = registry().await;
+        let containerd = Containerd::start("up.test", &registry.url()).await;
+        let pulled = containerd.pull("up.test/team/app:v1").await;
+        assert!(pulled.success, "{}", pulled.output);
+        let listed = containerd.ctr(&["images", "ls"]).await;
+        assert!(listed.output.contains(&image.digest()), "{}", listed.output);
+        assert!(registry.requests().iter().any(|request| request.query == "ns=up.test"));
+    }
 }

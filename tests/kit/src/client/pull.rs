@@ -23,10 +23,7 @@ pub async fn pull_manifest(client: &Client, repository: &str, reference: &str) -
         "Docker-Content-Digest of {path}"
     );
     if reference.contains(':') {
-        assert_eq!(
-            response.digest, reference,
-            "a digest gives exactly its bytes"
-        );
+        assert_eq!(response.digest, reference, "a digest gives exactly its bytes");
     }
     response
 }
@@ -46,10 +43,7 @@ pub async fn pull(client: &Client, repository: &str, reference: &str) -> Pulled 
         layers.push(blob(client, repository, descriptor).await.into());
     }
     let pulled = Pulled {
-        media_type: response
-            .header("content-type")
-            .unwrap_or_default()
-            .to_owned(),
+        media_type: response.header("content-type").unwrap_or_default().to_owned(),
         manifest: response.body.into(),
         config: config.into(),
         layers,
@@ -59,12 +53,9 @@ pub async fn pull(client: &Client, repository: &str, reference: &str) -> Pulled 
 }
 
 fn child(index: &Value) -> String {
-    let children = index["manifests"]
-        .as_array()
-        .expect("an index has manifests");
+    let children = index["manifests"].as_array().expect("an index has manifests");
     let ours = children.iter().find(|child| {
-        child["platform"]["os"] == "linux"
-            && child["platform"]["architecture"] == crate::image::native()
+        child["platform"]["os"] == "linux" && child["platform"]["architecture"] == crate::image::native()
     });
     let digest = ours.and_then(|child| child["digest"].as_str());
     digest
@@ -73,9 +64,7 @@ fn child(index: &Value) -> String {
 }
 
 async fn blob(client: &Client, repository: &str, descriptor: &Value) -> Vec<u8> {
-    let digest = descriptor["digest"]
-        .as_str()
-        .expect("a descriptor has a digest");
+    let digest = descriptor["digest"].as_str().expect("a descriptor has a digest");
     let path = format!("/v2/{repository}/blobs/{digest}");
     let response = client.get(&path).await;
     assert_eq!(response.status, 200, "GET {path}: {}", response.text());

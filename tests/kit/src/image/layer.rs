@@ -85,9 +85,7 @@ impl Layer {
     /// A directory, mode 0755.
     pub fn directory(mut self, path: &str) -> Self {
         let mut header = header(tar::EntryType::Directory, 0o755, 0);
-        self.tar
-            .append_data(&mut header, path, std::io::empty())
-            .unwrap();
+        self.tar.append_data(&mut header, path, std::io::empty()).unwrap();
         self
     }
 
@@ -183,11 +181,7 @@ pub fn unpack(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
         let mut content = Vec::new();
         match entry.link_name_bytes() {
             Some(target) => content.extend_from_slice(&target),
-            None => drop(
-                entry
-                    .read_to_end(&mut content)
-                    .expect("a layer's tar is whole"),
-            ),
+            None => drop(entry.read_to_end(&mut content).expect("a layer's tar is whole")),
         }
         entries.insert(path.trim_start_matches("./").to_owned(), content);
     }

@@ -27,11 +27,7 @@ impl Pulled {
             media_type: image.media_type.clone(),
             manifest: image.manifest.clone(),
             config: image.config.clone(),
-            layers: image
-                .layers
-                .iter()
-                .map(|layer| layer.bytes.clone())
-                .collect(),
+            layers: image.layers.iter().map(|layer| layer.bytes.clone()).collect(),
         }
     }
 
@@ -52,10 +48,7 @@ impl Pulled {
 
     /// Digests of the layers, base first.
     pub fn layer_digests(&self) -> Vec<String> {
-        self.layers
-            .iter()
-            .map(|layer| crate::digest(layer))
-            .collect()
+        self.layers.iter().map(|layer| crate::digest(layer)).collect()
     }
 }
 
@@ -76,24 +69,28 @@ pub fn validate(pulled: &Pulled) {
     } else {
         media::OCI_CONFIG
     };
-    assert_eq!(
-        manifest["config"]["mediaType"], config_type,
-        "media type of the config"
-    );
+    assert_eq!(manifest["config"]["mediaType"], config_type, "media type of the config");
     described(&manifest["config"], &pulled.config);
-    let layers = manifest["layers"]
-        .as_array()
-        .expect("a manifest has layers");
+    layers_fit(&manifest, &config, &pulled.layers, docker);
+    if let Some(history) = config["history"].as_array() {
+        let filled = history.iter().filter(|entry| entry["empty_layer"] != true).count();
+        assert_eq!(filled, pulled.layers.len(), "history entries that made a layer");
+    }
+}
+
+#[track_caller]
+fn layers_fit(manifest: &Value, config: &Value, blobs: &[Bytes], docker: bool) {
+    let layers = manifest["layers"].as_array().expect("a manifest has layers");
     let diff_ids = config["rootfs"]["diff_ids"]
         .as_array()
         .expect("a configuration has diff_ids");
     assert_eq!(config["rootfs"]["type"], "layers", "rootfs.type");
     assert_eq!(
         (layers.len(), diff_ids.len()),
-        (pulled.layers.len(), pulled.layers.len()),
+        (blobs.len(), blobs.len()),
         "layers and diff_ids are as many as blobs"
     );
-    for ((descriptor, diff_id), bytes) in layers.iter().zip(diff_ids).zip(&pulled.layers) {
+    for ((descriptor, diff_id), bytes) in layers.iter().zip(diff_ids).zip(blobs) {
         described(descriptor, bytes);
         assert_eq!(
             *diff_id,
@@ -103,22 +100,11 @@ pub fn validate(pulled: &Pulled) {
         );
         media_type_fits(descriptor, bytes, docker);
     }
-    if let Some(history) = config["history"].as_array() {
-        let filled = history
-            .iter()
-            .filter(|entry| entry["empty_layer"] != true)
-            .count();
-        assert_eq!(filled, layers.len(), "history entries that made a layer");
-    }
 }
 
 #[track_caller]
 fn described(descriptor: &Value, bytes: &[u8]) {
-    assert_eq!(
-        descriptor["digest"],
-        crate::digest(bytes),
-        "digest of {descriptor}"
-    );
+    assert_eq!(descriptor["digest"], crate::digest(bytes), "digest of {descriptor}");
     assert_eq!(descriptor["size"], bytes.len(), "size of {descriptor}");
 }
 
@@ -148,9 +134,7 @@ mod tests {
     use crate::image::Layer;
 
     fn spoiled(name: &str, spoil: impl Fn(&mut Pulled) + std::panic::RefUnwindSafe) {
-        let image = Image::builder()
-            .layer(Layer::new().file("a", "b").gzip())
-            .build();
+        let image = Image::builder().layer(Layer::new().file("a", "b").gzip()).build();
         let refused = std::panic::catch_unwind(|| {
             let mut pulled = Pulled::of(&image);
             spoil(&mut pulled);
@@ -166,8 +150,7 @@ mod tests {
         });
         spoiled("a missing layer", |pulled| pulled.layers.clear());
         spoiled("another config", |pulled| {
-            pulled.config =
-                Bytes::from_static(b"{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}")
+            pulled.config = Bytes::from_static(b"{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}")
         });
         spoiled("another content type", |pulled| {
             pulled.media_type = media::DOCKER_MANIFEST.to_owned()

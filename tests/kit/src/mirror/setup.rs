@@ -104,11 +104,7 @@ impl Setup {
             "[admin]\naddress = \"127.0.0.1:0\"\n[store]\ndir = \"{}\"",
             directory.join("data").display()
         );
-        let mut sections: Vec<&str> = self
-            .settings
-            .iter()
-            .map(|(section, _)| section.as_str())
-            .collect();
+        let mut sections: Vec<&str> = self.settings.iter().map(|(section, _)| section.as_str()).collect();
         sections.sort_unstable();
         sections.dedup();
         for section in sections {

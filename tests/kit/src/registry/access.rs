@@ -52,9 +52,7 @@ impl Access {
             Self::Open | Self::Basic(..) => "Basic realm=\"kit\"".to_owned(),
             Self::Bearer { realm, .. } => {
                 let realm = realm.clone().unwrap_or_else(|| format!("{own_url}/token"));
-                format!(
-                    "Bearer realm=\"{realm}\",service=\"kit\",scope=\"repository:{repository}:pull\""
-                )
+                format!("Bearer realm=\"{realm}\",service=\"kit\",scope=\"repository:{repository}:pull\"")
             }
         }
     }

@@ -9,8 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{
-    ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE,
-    WWW_AUTHENTICATE,
+    ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
@@ -40,9 +39,7 @@ struct Answer {
 
 impl Answer {
     fn error(status: u16, code: &str) -> Self {
-        let content =
-            serde_json::json!({ "errors": [{ "code": code, "message": "the kit says no" }] })
-                .to_string();
+        let content = serde_json::json!({ "errors": [{ "code": code, "message": "the kit says no" }] }).to_string();
         Self {
             status: StatusCode::from_u16(status).unwrap(),
             headers: vec![(CONTENT_TYPE, "application/json".to_owned())],
@@ -56,10 +53,7 @@ impl Answer {
     }
 }
 
-pub(super) async fn answer(
-    state: Arc<State>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+pub(super) async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let record = Record::of(&request);
     let faults = state.record(&record);
     for fault in &faults {
@@ -69,8 +63,7 @@ pub(super) async fn answer(
             _ => {}
         }
     }
-    let mut answer =
-        refused(&faults, &record).unwrap_or_else(|| content(&state, &request, &faults));
+    let mut answer = refused(&faults, &record).unwrap_or_else(|| content(&state, &request, &faults));
     let mut steps = vec![Step::Data(answer.content.clone())];
     for fault in &faults {
         lay_over(&mut answer, &mut steps, fault);
@@ -118,56 +111,60 @@ fn content(state: &State, request: &Request<Incoming>, faults: &[Fault]) -> Answ
         answer.set(WWW_AUTHENTICATE, access.challenge(&state.url(), repository));
         return answer;
     }
-    let (media_type, digest, bytes) = match kind {
-        "" => {
-            return Answer {
-                status: StatusCode::OK,
-                headers: Vec::new(),
-                content: "{}".into(),
-            };
+    match kind {
+        "" => Answer {
+            status: StatusCode::OK,
+            headers: Vec::new(),
+            content: "{}".into(),
+        },
+        "tags" => tags(state, repository),
+        _ => {
+            let ignored = faults.iter().any(|fault| matches!(fault, Fault::IgnoreRange));
+            let range = request.headers().get(RANGE).filter(|_| !ignored);
+            stored(state, repository, kind, reference, range)
         }
-        "tags" => return tags(state, repository),
-        "manifests" => match state.manifest(repository, reference) {
-            Some((media_type, bytes)) => (media_type, crate::digest(&bytes), bytes),
-            None => return Answer::error(404, "MANIFEST_UNKNOWN"),
-        },
-        _ => match state.blob(repository, reference) {
-            Some(bytes) => (
-                "application/octet-stream".to_owned(),
-                reference.to_owned(),
-                bytes,
-            ),
-            None => return Answer::error(404, "BLOB_UNKNOWN"),
-        },
+    }
+}
+
+/// A manifest, or a blob or a part of one.
+fn stored(state: &State, repository: &str, kind: &str, reference: &str, range: Option<&HeaderValue>) -> Answer {
+    let found = match kind {
+        "manifests" => state.manifest(repository, reference).ok_or("MANIFEST_UNKNOWN"),
+        _ => state
+            .blob(repository, reference)
+            .map(|bytes| ("application/octet-stream".to_owned(), bytes))
+            .ok_or("BLOB_UNKNOWN"),
+    };
+    let (media_type, bytes) = match found {
+        Ok(found) => found,
+        Err(code) => return Answer::error(404, code),
+    };
+    let digest = if kind == "manifests" {
+        crate::digest(&bytes)
+    } else {
+        reference.to_owned()
     };
     let mut answer = Answer {
         status: StatusCode::OK,
         headers: vec![(CONTENT_TYPE, media_type)],
         content: bytes,
     };
-    answer.set(
-        http::HeaderName::from_static("docker-content-digest"),
-        digest,
-    );
-    if kind == "blobs" {
-        answer.set(ACCEPT_RANGES, "bytes".to_owned());
-        if let Some(range) = request.headers().get(RANGE).filter(|_| {
-            !faults
-                .iter()
-                .any(|fault| matches!(fault, Fault::IgnoreRange))
-        }) {
-            return part(answer, range);
-        }
+    answer.set(http::HeaderName::from_static("docker-content-digest"), digest);
+    if kind != "blobs" {
+        return answer;
     }
-    answer
+    answer.set(ACCEPT_RANGES, "bytes".to_owned());
+    match range {
+        Some(range) => part(answer, range),
+        None => answer,
+    }
 }
 
 fn token(state: &State, authorization: Option<&str>) -> Answer {
     if !state.access().grants(authorization) {
         return Answer::error(401, "UNAUTHORIZED");
     }
-    let content =
-        serde_json::json!({ "token": TOKEN, "access_token": TOKEN, "expires_in": 300 }).to_string();
+    let content = serde_json::json!({ "token": TOKEN, "access_token": TOKEN, "expires_in": 300 }).to_string();
     Answer {
         status: StatusCode::OK,
         headers: vec![(CONTENT_TYPE, "application/json".to_owned())],
@@ -176,8 +173,7 @@ fn token(state: &State, authorization: Option<&str>) -> Answer {
 }
 
 fn tags(state: &State, repository: &str) -> Answer {
-    let content =
-        serde_json::json!({ "name": repository, "tags": state.tags(repository) }).to_string();
+    let content = serde_json::json!({ "name": repository, "tags": state.tags(repository) }).to_string();
     Answer {
         status: StatusCode::OK,
         headers: vec![(CONTENT_TYPE, "application/json".to_owned())],
@@ -205,17 +201,12 @@ fn part(mut answer: Answer, range: &HeaderValue) -> Answer {
         .ok()
         .and_then(|text| text.strip_prefix("bytes="))
         .and_then(|text| text.split_once('-'));
-    let bounds =
-        bounds.and_then(
-            |(first, last)| match (first.parse::<usize>(), last.parse::<usize>()) {
-                (Ok(first), Ok(last)) => Some((first, last.min(total.saturating_sub(1)))),
-                (Ok(first), Err(_)) => Some((first, total.saturating_sub(1))),
-                (Err(_), Ok(suffix)) => {
-                    Some((total.saturating_sub(suffix), total.saturating_sub(1)))
-                }
-                (Err(_), Err(_)) => None,
-            },
-        );
+    let bounds = bounds.and_then(|(first, last)| match (first.parse::<usize>(), last.parse::<usize>()) {
+        (Ok(first), Ok(last)) => Some((first, last.min(total.saturating_sub(1)))),
+        (Ok(first), Err(_)) => Some((first, total.saturating_sub(1))),
+        (Err(_), Ok(suffix)) => Some((total.saturating_sub(suffix), total.saturating_sub(1))),
+        (Err(_), Err(_)) => None,
+    });
     let Some((first, last)) = bounds.filter(|(first, last)| first <= last && *first < total) else {
         return Answer::error(416, "RANGE_INVALID");
     };
@@ -234,24 +225,14 @@ fn lay_over(answer: &mut Answer, steps: &mut Vec<Step>, fault: &Fault) {
         Fault::NoDigestHeader => answer.headers.retain(|(name, _)| *name != digest),
         Fault::ContentType(text) => answer.set(CONTENT_TYPE, (*text).to_owned()),
         Fault::ContentLength(length) => answer.set(CONTENT_LENGTH, length.to_string()),
-        Fault::StopAfter(count) => {
-            *steps = vec![Step::Data(head(&answer.content, *count)), Step::Break]
-        }
+        Fault::StopAfter(count) => *steps = vec![Step::Data(head(&answer.content, *count)), Step::Break],
         Fault::HoldAfter(count, gate) => {
             let first = head(&answer.content, *count);
             let rest = answer.content.slice(first.len()..);
-            *steps = vec![
-                Step::Data(first),
-                Step::Wait(gate.clone()),
-                Step::Data(rest),
-            ];
+            *steps = vec![Step::Data(first), Step::Wait(gate.clone()), Step::Data(rest)];
         }
         Fault::Endless => *steps = vec![Step::Forever],
-        Fault::Status(..)
-        | Fault::Redirect(_)
-        | Fault::IgnoreRange
-        | Fault::Hold(_)
-        | Fault::Delay(_) => {}
+        Fault::Status(..) | Fault::Redirect(_) | Fault::IgnoreRange | Fault::Hold(_) | Fault::Delay(_) => {}
     }
 }
 
@@ -310,17 +291,11 @@ fn body(steps: Vec<Step>) -> Body {
                 Step::Break => {
                     // Let what was sent reach the peer before the connection breaks; order on the wire is kept anyway.
                     tokio::time::sleep(Duration::from_millis(5)).await;
-                    return Some((
-                        Err(io::Error::other("the kit breaks this connection")),
-                        VecDeque::new(),
-                    ));
+                    return Some((Err(io::Error::other("the kit breaks this connection")), VecDeque::new()));
                 }
                 Step::Forever => {
                     steps.push_front(Step::Forever);
-                    return Some((
-                        Ok(Frame::data(Bytes::from_static(&[b' '; 64 << 10]))),
-                        steps,
-                    ));
+                    return Some((Ok(Frame::data(Bytes::from_static(&[b' '; 64 << 10]))), steps));
                 }
             }
         }

@@ -69,11 +69,7 @@ impl Gate {
     /// Waits until `count` answers stand before the gate or have passed it; panics after 30 s.
     pub async fn reached(&self, count: usize) {
         let mut arrivals = self.arrivals.subscribe();
-        let waited = tokio::time::timeout(
-            Duration::from_secs(30),
-            arrivals.wait_for(|seen| *seen >= count),
-        )
-        .await;
+        let waited = tokio::time::timeout(Duration::from_secs(30), arrivals.wait_for(|seen| *seen >= count)).await;
         assert!(
             waited.is_ok(),
             "{} of {count} requests reached the gate in 30 s",
@@ -81,7 +77,7 @@ impl Gate {
         );
     }
 
-    pub(super) async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         self.arrivals.send_modify(|seen| *seen += 1);
         let mut open = self.open.subscribe();
         // The sender is part of `self`, so it cannot be gone.

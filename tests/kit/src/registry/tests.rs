@@ -28,20 +28,8 @@ async fn each_fault_is_seen_by_a_client() {
         ("status", Fault::status(503), 503, true, false),
         ("other bytes", Fault::Body("no".into()), 200, true, false),
         ("stop", Fault::StopAfter(70_000), 200, false, false),
-        (
-            "length too long",
-            Fault::ContentLength(300_000),
-            200,
-            false,
-            true,
-        ),
-        (
-            "length too short",
-            Fault::ContentLength(1000),
-            200,
-            true,
-            false,
-        ),
+        ("length too long", Fault::ContentLength(300_000), 200, false, true),
+        ("length too short", Fault::ContentLength(1000), 200, true, false),
         (
             "redirect",
             Fault::Redirect("http://127.0.0.1:1".to_owned()),
@@ -119,27 +107,15 @@ async fn access_is_asked_for_and_given() {
         user: Some(("me".to_owned(), "secret".to_owned())),
     });
     let refused = client.get(path).await;
-    assert!(
-        refused
-            .header("www-authenticate")
-            .unwrap()
-            .contains("/token\"")
-    );
+    assert!(refused.header("www-authenticate").unwrap().contains("/token\""));
     assert_eq!(client.get("/token").await.status, 401);
     let token = client
-        .send(
-            "GET",
-            "/token",
-            &[("authorization", &basic("me", "secret"))],
-        )
+        .send("GET", "/token", &[("authorization", &basic("me", "secret"))])
         .await
         .json();
     let bearer = format!("Bearer {}", token["token"].as_str().unwrap());
     assert_eq!(
-        client
-            .send("GET", path, &[("authorization", &bearer)])
-            .await
-            .status,
+        client.send("GET", path, &[("authorization", &bearer)]).await.status,
         200
     );
 }
