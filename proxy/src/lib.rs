@@ -1,1 +1,27 @@
-//! patchport
+//! An OCI registry mirror that patches images as they are pulled.
+//!
+//! One file or folder per stage of a request (see `docs/ARCHITECTURE.md`); [`handler`] reads them top to bottom, and
+//! [`app`] puts them together.
+
+pub mod admin;
+pub mod answers;
+pub mod app;
+pub mod assemble;
+pub mod blobs;
+pub mod catalog;
+pub mod flight;
+pub mod handler;
+pub mod inspect;
+pub mod patch;
+pub mod plan;
+pub mod policy;
+pub mod resolve;
+pub mod respond;
+pub mod route;
+pub mod scan;
+pub mod serve;
+pub mod service;
+pub mod store;
+pub mod tasks;
+pub mod telemetry;
+pub mod upstream;

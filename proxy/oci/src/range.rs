@@ -17,7 +17,8 @@ pub struct ByteRange {
 #[error("the range `{header}` lies outside of the {size} bytes that there are")]
 pub struct Unsatisfiable {
     header: String,
-    size: u64,
+    /// How many bytes there are.
+    pub size: u64,
 }
 
 impl ByteRange {

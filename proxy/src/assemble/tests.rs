@@ -1,0 +1,1 @@
+//! Tables for assembling; see the file above.

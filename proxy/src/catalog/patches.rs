@@ -1,0 +1,170 @@
+//! The catalog's part for patching: inventories, layers by plan, decisions, publications.
+//!
+//! Decisions and the manifests that they name are written in one transaction.
+
+use std::time::SystemTime;
+
+use patchport_oci::{Digest, Manifest, Tag};
+use sqlx::Row as _;
+
+use super::{Catalog, CatalogError, digest_at, failed, put_manifest, put_root, seconds, time};
+use crate::patch::PatchLayer;
+use crate::route::Place;
+
+/// What an original is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The manifest to serve: a patched one, or the original itself when there is nothing to patch.
+    pub served: Digest,
+    /// What was found, for people.
+    pub note: String,
+    /// When it was decided.
+    pub decided_at: SystemTime,
+}
+
+impl Catalog {
+    /// What is known of the packages of an image.
+    pub async fn inventory<T: serde::de::DeserializeOwned>(&self, image: &Digest) -> Result<Option<T>, CatalogError> {
+        let row = sqlx::query("SELECT inventory FROM inventories WHERE digest = ?")
+            .bind(image.to_string())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("read an inventory"))?;
+        row.map(|row| decoded(image.to_string(), &row.get::<String, _>("inventory"))).transpose()
+    }
+
+    /// Keeps what is known of the packages of an image.
+    pub async fn put_inventory<T: serde::Serialize>(&self, image: &Digest, inventory: &T) -> Result<(), CatalogError> {
+        sqlx::query("INSERT INTO inventories (digest, inventory) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING")
+            .bind(image.to_string())
+            .bind(encoded(image.to_string(), inventory)?)
+            .execute(&self.pool)
+            .await
+            .map_err(failed("record an inventory"))?;
+        Ok(())
+    }
+
+    /// What a plan made, and when; `Some((None, _))` when it changed nothing.
+    pub async fn layer(&self, plan: &str) -> Result<Option<(Option<PatchLayer>, SystemTime)>, CatalogError> {
+        let row = sqlx::query("SELECT layer, made_at FROM layers WHERE plan = ?")
+            .bind(plan)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("read a patch layer"))?;
+        let Some(row) = row else { return Ok(None) };
+        let text: Option<String> = row.get("layer");
+        let layer = text.map(|text| decoded(plan.to_owned(), &text)).transpose()?;
+        Ok(Some((layer, time(row.get("made_at")))))
+    }
+
+    /// Keeps what a plan made. Its blob is in the store already.
+    pub async fn put_layer(&self, plan: &str, layer: Option<&PatchLayer>) -> Result<(), CatalogError> {
+        let text = layer.map(|layer| encoded(plan.to_owned(), layer)).transpose()?;
+        sqlx::query(
+            "INSERT INTO layers (plan, layer, made_at) VALUES (?, ?, ?)
+             ON CONFLICT (plan) DO UPDATE SET layer = excluded.layer, made_at = excluded.made_at",
+        )
+        .bind(plan)
+        .bind(text)
+        .bind(seconds(SystemTime::now()))
+        .execute(&self.pool)
+        .await
+        .map_err(failed("record a patch layer"))?;
+        Ok(())
+    }
+
+    /// What an original is answered with in a repository.
+    pub async fn decision(&self, place: &Place, source: &Digest) -> Result<Option<Decision>, CatalogError> {
+        let row = sqlx::query(
+            "SELECT served, note, decided_at FROM decisions WHERE upstream = ? AND repository = ? AND source = ?",
+        )
+        .bind(place.upstream())
+        .bind(place.repository.as_str())
+        .bind(source.to_string())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("read a decision"))?;
+        row.map(|row| {
+            let served = digest_at(&row, "served")?;
+            Ok(Decision { served, note: row.get("note"), decided_at: time(row.get("decided_at")) })
+        })
+        .transpose()
+    }
+
+    /// Publishes in one switch: the new manifests, and that `source` is answered with the last of them (or with itself).
+    /// Every blob they name must be in the store already.
+    pub async fn decide(
+        &self,
+        place: &Place,
+        source: &Digest,
+        made: &[Manifest],
+        note: &str,
+    ) -> Result<Decision, CatalogError> {
+        let decision = Decision {
+            served: made.last().map_or_else(|| source.clone(), |manifest| manifest.digest.clone()),
+            note: note.to_owned(),
+            decided_at: SystemTime::now(),
+        };
+        let mut transaction = self.begin().await?;
+        for manifest in made {
+            put_manifest(&mut transaction, manifest).await?;
+        }
+        sqlx::query(
+            "INSERT INTO decisions (upstream, repository, source, served, note, decided_at) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (upstream, repository, source)
+             DO UPDATE SET served = excluded.served, note = excluded.note, decided_at = excluded.decided_at",
+        )
+        .bind(place.upstream())
+        .bind(place.repository.as_str())
+        .bind(source.to_string())
+        .bind(decision.served.to_string())
+        .bind(note)
+        .bind(seconds(decision.decided_at))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("record a decision"))?;
+        transaction.commit().await.map_err(failed("record a decision"))?;
+        Ok(decision)
+    }
+
+    /// Makes a patched image readable under a tag's repository, and the tag's last patched image.
+    pub async fn publish(&self, place: &Place, tag: &Tag, source: &Digest, served: &Digest) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        put_root(&mut transaction, place, served, tag.as_str()).await?;
+        sqlx::query(
+            "INSERT INTO published (upstream, repository, tag, source, served, published_at) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (upstream, repository, tag) DO UPDATE
+             SET source = excluded.source, served = excluded.served, published_at = excluded.published_at",
+        )
+        .bind(place.upstream())
+        .bind(place.repository.as_str())
+        .bind(tag.as_str())
+        .bind(source.to_string())
+        .bind(served.to_string())
+        .bind(seconds(SystemTime::now()))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("publish"))?;
+        transaction.commit().await.map_err(failed("publish"))
+    }
+
+    /// The last patched image of a tag.
+    pub async fn last_patched(&self, place: &Place, tag: &Tag) -> Result<Option<Digest>, CatalogError> {
+        let row = sqlx::query("SELECT served FROM published WHERE upstream = ? AND repository = ? AND tag = ?")
+            .bind(place.upstream())
+            .bind(place.repository.as_str())
+            .bind(tag.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("read a publication"))?;
+        row.map(|row| digest_at(&row, "served")).transpose()
+    }
+}
+
+fn encoded<T: serde::Serialize>(subject: String, value: &T) -> Result<String, CatalogError> {
+    serde_json::to_string(value).map_err(|error| CatalogError::Damaged { subject, reason: error.to_string() })
+}
+
+fn decoded<T: serde::de::DeserializeOwned>(subject: String, text: &str) -> Result<T, CatalogError> {
+    serde_json::from_str(text).map_err(|error| CatalogError::Damaged { subject, reason: error.to_string() })
+}

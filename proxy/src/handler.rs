@@ -1,0 +1,254 @@
+//! The way of a request, stage by stage.
+//!
+//! The handler holds the arrows and nothing else: what a stage does is in the stage's own file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{HeaderMap, Method, Request, Response};
+use moka::future::Cache;
+use patchport_config::{Fallback, Terms};
+use patchport_oci::range::Unsatisfiable;
+use patchport_oci::{ByteRange, Digest, Manifest, Tag};
+use tokio::time::Instant;
+
+use crate::answers::{Answer, Answers};
+use crate::blobs::{BlobError, Blobs, Content, Origin};
+use crate::catalog::{Catalog, CatalogError};
+use crate::patch::{PatchError, Patcher};
+use crate::policy::{Decision, Denial, Policy};
+use crate::resolve::{ResolveError, Resolver};
+use crate::respond::{self, Body};
+use crate::route::{Place, Route, RouteError, Table};
+
+/// How long a blob may take to begin: clients give up after 30 s.
+const BLOB_PATIENCE: Duration = Duration::from_secs(25);
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Neither `GET` nor `HEAD`.
+    #[error("this mirror is read-only: only GET and HEAD are served")]
+    Method,
+    /// It leads nowhere.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The manifest cannot be had.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The blob cannot be had.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The blob did not begin in time.
+    #[error("upstream {upstream} has not begun to send blob {digest} within {BLOB_PATIENCE:?}")]
+    BlobLate {
+        /// The upstream.
+        upstream: String,
+        /// The blob.
+        digest: Digest,
+    },
+    /// The range selects nothing.
+    #[error(transparent)]
+    Range(#[from] Unsatisfiable),
+    /// Policy forbids it.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// Policy forbids the original, and there is no patched image.
+    #[error("{subject} is not served unpatched by this mirror, and its patch is not to be had")]
+    Unpatched {
+        /// The image.
+        subject: String,
+        /// Why there is no patch.
+        #[source]
+        error: PatchError,
+    },
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Serves the registry API.
+pub struct Handler {
+    /// The upstreams.
+    pub table: Table,
+    /// The operator's rules.
+    pub policy: Policy,
+    /// Tags and digests to manifests.
+    pub resolver: Arc<Resolver>,
+    /// Originals to patched images.
+    pub patcher: Arc<Patcher>,
+    /// Answers that stand.
+    pub answers: Answers,
+    /// Blobs.
+    pub blobs: Arc<Blobs>,
+    /// What we remember.
+    pub catalog: Catalog,
+    /// Digests that a repository was found to lead to.
+    pub admitted: Cache<(String, Digest), ()>,
+    /// Patched images that are the last ones of their tags.
+    pub published: Cache<(String, Digest), ()>,
+}
+
+impl Handler {
+    /// Answers a request that came to a listener with this default upstream.
+    pub async fn answer<B>(&self, request: &Request<B>, default: Option<&str>) -> Result<Response<Body>, Failure> {
+        let head = match *request.method() {
+            Method::GET => false,
+            Method::HEAD => true,
+            _ => return Err(Failure::Method),
+        };
+        match self.table.route(request.uri(), default)? {
+            Route::Base => Ok(respond::base()),
+            Route::Tag(place, tag) => {
+                let answer = self.tag(&place, &tag).await?;
+                Ok(respond::manifest(&answer, request.headers().get(IF_NONE_MATCH)))
+            }
+            Route::Manifest(place, digest) => {
+                let manifest = self.manifest(&place, &digest).await?;
+                let answer = Answer { manifest, warning: None };
+                Ok(respond::manifest(&answer, request.headers().get(IF_NONE_MATCH)))
+            }
+            Route::Blob(place, digest) if head => self.blob_head(&place, &digest).await,
+            Route::Blob(place, digest) => self.blob(&place, &digest, request.headers()).await,
+        }
+    }
+
+    /// A tag: policy, resolve, and the patched image where policy asks for it.
+    async fn tag(&self, place: &Place, tag: &Tag) -> Result<Answer, Failure> {
+        let started = Instant::now();
+        let terms = match self.policy.decide(place, tag) {
+            Decision::Deny(denial) => return Err(denial.into()),
+            Decision::Pass => None,
+            Decision::Patch(terms) => Some(terms),
+        };
+        let original = self.resolver.tag(place, tag).await?;
+        let Some(terms) = terms else { return Ok(Answer { manifest: original, warning: None }) };
+        if let Some(answer) = self.answers.unpatched(place, tag, &original.digest).await {
+            return Ok(self.answers.settle(place, tag, &original.digest, answer).await);
+        }
+        let source = original.digest.clone();
+        let answer = match self.patcher.patched(place, &original, started + terms.wait).await {
+            Ok(patched) => {
+                if patched.digest != source {
+                    self.publish(place, tag, &source, &patched.digest).await?;
+                }
+                Answer { manifest: patched, warning: None }
+            }
+            Err(error) => self.fall_back(place, tag, original, terms, error).await?,
+        };
+        Ok(self.answers.settle(place, tag, &source, answer).await)
+    }
+
+    /// Makes a patched image readable under the tag's repository before the answer leaves; once per image and tag.
+    async fn publish(&self, place: &Place, tag: &Tag, source: &Digest, served: &Digest) -> Result<(), Failure> {
+        let key = (format!("{place}:{tag}"), served.clone());
+        if self.published.get(&key).await.is_none() {
+            self.catalog.publish(place, tag, source, served).await?;
+            self.published.insert(key, ()).await;
+        }
+        Ok(())
+    }
+
+    /// What policy says is served when there is no patched image (yet).
+    async fn fall_back(
+        &self,
+        place: &Place,
+        tag: &Tag,
+        original: Manifest,
+        terms: Terms,
+        error: PatchError,
+    ) -> Result<Answer, Failure> {
+        let subject = format!("{place}:{tag}");
+        let reason = respond::chain(&error);
+        tracing::warn!(image.reference = %subject, image.digest = %original.digest, %reason, "no patched image to serve");
+        let fallback = if error.is_late() { terms.on_timeout } else { terms.on_failure };
+        if fallback == Fallback::ServeLastPatched
+            && let Some(last) = self.catalog.last_patched(place, tag).await?
+            && let Some(manifest) = self.resolver.held(&last).await?
+        {
+            let warning = Some(format!("{subject} is an older patched image: {reason}"));
+            return Ok(Answer { manifest, warning });
+        }
+        match fallback {
+            Fallback::Deny => Err(Failure::Unpatched { subject, error }),
+            Fallback::ServeLastPatched | Fallback::ServeOriginal => {
+                Ok(Answer { manifest: original, warning: Some(format!("{subject} is not patched: {reason}")) })
+            }
+        }
+    }
+
+    /// A manifest by digest: exactly those bytes, if the repository leads to them and the gate is open.
+    async fn manifest(&self, place: &Place, digest: &Digest) -> Result<Manifest, Failure> {
+        let readable = self.readable(place, digest).await?;
+        Ok(self.resolver.digest(place, digest, readable).await?)
+    }
+
+    /// Whether a repository is known to lead to a digest, and the gate is open for it.
+    async fn readable(&self, place: &Place, digest: &Digest) -> Result<bool, Failure> {
+        let key = (place.to_string(), digest.clone());
+        if self.admitted.get(&key).await.is_some() {
+            return Ok(true);
+        }
+        let ways = self.catalog.ways_to(place, digest).await?;
+        self.policy.admits(place, &digest.to_string(), &ways)?;
+        if !ways.is_empty() {
+            self.admitted.insert(key, ()).await;
+        }
+        Ok(!ways.is_empty())
+    }
+
+    /// A blob that is in the store and that the repository leads to.
+    async fn stored(&self, place: &Place, digest: &Digest) -> Result<Option<Content>, Failure> {
+        if !self.readable(place, digest).await? {
+            return Ok(None);
+        }
+        Ok(self.blobs.stored(digest).await?)
+    }
+
+    /// The size of a blob that is not in the store: by the descriptors that lead to it, else by upstream's word.
+    async fn announced_size(&self, place: &Place, digest: &Digest) -> Result<u64, Failure> {
+        if self.readable(place, digest).await?
+            && let Some(size) = self.catalog.size(digest).await?
+        {
+            return Ok(size);
+        }
+        let asked = place.site.upstream.blob_size(&place.repository, digest);
+        let size = tokio::time::timeout(BLOB_PATIENCE, asked).await.map_err(|_| late(place, digest))?;
+        let size = size.map_err(BlobError::from)?;
+        self.catalog.seen(place, digest, None).await?;
+        Ok(size)
+    }
+
+    async fn blob_head(&self, place: &Place, digest: &Digest) -> Result<Response<Body>, Failure> {
+        let size = match self.stored(place, digest).await?.and_then(|content| content.size()) {
+            Some(size) => size,
+            None => self.announced_size(place, digest).await?,
+        };
+        Ok(respond::blob_head(digest, size))
+    }
+
+    /// A blob: from the store, else from upstream into the store and to the client at once.
+    async fn blob(&self, place: &Place, digest: &Digest, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+        let content = match self.stored(place, digest).await? {
+            Some(content) => content,
+            None => self.fetched(place, digest).await?,
+        };
+        let range = match (headers.get(RANGE).and_then(|value| value.to_str().ok()), content.size()) {
+            (Some(range), Some(size)) if !headers.contains_key(IF_RANGE) => ByteRange::parse(range, size)?,
+            _ => None,
+        };
+        Ok(respond::blob(digest, content, range))
+    }
+
+    async fn fetched(&self, place: &Place, digest: &Digest) -> Result<Content, Failure> {
+        let size = Some(self.announced_size(place, digest).await?);
+        let origin = Origin { upstream: Arc::clone(&place.site.upstream), repository: place.repository.clone(), size };
+        let fetched = tokio::time::timeout(BLOB_PATIENCE, self.blobs.fetch(digest, &origin)).await;
+        Ok(fetched.map_err(|_| late(place, digest))??)
+    }
+}
+
+fn late(place: &Place, digest: &Digest) -> Failure {
+    Failure::BlobLate { upstream: place.upstream().into(), digest: digest.clone() }
+}

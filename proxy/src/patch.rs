@@ -1,0 +1,250 @@
+//! Originals to patched images: one job per image, one run per plan, however many ask.
+//!
+//! A job is detached: callers wait for it until their deadline, and it goes on when they leave. What it makes is published
+//! blobs first, then manifests and decision in one switch.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use patchport_oci::{Digest, Manifest, Platform};
+use patchport_packages::inventory::Changes;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::blobs::{BlobError, Blobs, Origin};
+use crate::catalog::{Catalog, CatalogError};
+use crate::flight::Interrupted;
+use crate::inspect::InspectError;
+use crate::assemble::AssembleError;
+use crate::plan::{NoPlan, Plan};
+use crate::resolve::{ResolveError, Resolver};
+use crate::store::StoreError;
+
+pub mod apt;
+pub mod buildkit;
+mod content;
+mod finish;
+mod job;
+
+pub use job::Patcher;
+
+/// What the environment says about where to find BuildKit.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `$BUILDKIT_HOST`.
+    pub buildkit_host: Option<String>,
+    /// `$PATH`.
+    pub path: Option<std::ffi::OsString>,
+}
+
+/// The layer that a plan made; its blob is in the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PatchLayer {
+    /// Media type of the blob.
+    pub media_type: String,
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Size of the blob in bytes.
+    pub size: u64,
+    /// Digest of the tar inside.
+    pub diff_id: Digest,
+    /// The newest time of a packaged file, in seconds since the epoch: the time of everything that was made on the way.
+    pub epoch: u64,
+    /// What the package database shows, before and after.
+    pub changes: Changes,
+}
+
+impl PatchLayer {
+    /// The time for the history entry: a function of the packages, not of the clock.
+    pub fn created(&self) -> String {
+        jiff::Timestamp::from_second(i64::try_from(self.epoch).unwrap_or_default()).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+    }
+
+    /// What was done, for people.
+    pub fn summary(&self) -> String {
+        let steps = self.changes.upgraded.iter().map(|step| format!("{} {} -> {}", step.name, step.from, step.to));
+        format!("patchport: upgraded {}", steps.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The image that an engine starts from.
+#[derive(Clone)]
+pub struct Base {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its configuration.
+    pub config: bytes::Bytes,
+    /// Its `host/repository`.
+    pub name: String,
+    /// Where its layers are, when the store lacks them.
+    pub origin: Origin,
+}
+
+/// What makes a layer out of a plan.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// The platforms that it patches without an emulator.
+    async fn platforms(&self) -> Result<Vec<Platform>, EngineError>;
+
+    /// Carries out the plan. Gives the change to the file system as an uncompressed layer tar, `None` for no change.
+    async fn run(&self, plan: &Plan, base: &Base) -> Result<Option<RawLayer>, EngineError>;
+}
+
+/// A layer as an engine leaves it.
+pub struct RawLayer {
+    /// The tar.
+    pub tar: NamedTempFile,
+    /// When the work began, in seconds since the epoch: files that are newer were made by it.
+    pub started: u64,
+}
+
+/// Why an engine made no layer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no builder.
+    #[error("BuildKit cannot be used: {reason}")]
+    Unreachable {
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The upgrade itself failed.
+    #[error("the upgrade failed in the image: {reason}")]
+    Upgrade {
+        /// What it said.
+        reason: String,
+    },
+    /// It took too long.
+    #[error("the upgrade did not end within {limit:?}")]
+    TimedOut {
+        /// The limit.
+        limit: std::time::Duration,
+    },
+    /// It gave something that we cannot use.
+    #[error("BuildKit's result cannot be used: {reason}")]
+    Result {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Why there is no patched image.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PatchError {
+    /// The patch is not ready yet; it goes on.
+    #[error("its patch is not ready yet, and goes on in the background")]
+    Late,
+    /// What is in the image cannot be told.
+    #[error("it cannot be inspected")]
+    Inspect(#[source] Arc<InspectError>),
+    /// The image is not of a kind that can be patched.
+    #[error("it cannot be patched: {0}")]
+    Unsupported(String),
+    /// There is no plan for it.
+    #[error(transparent)]
+    NoPlan(#[from] NoPlan),
+    /// No worker runs its platform.
+    #[error("no builder runs {platforms}; it runs {workers}")]
+    NoWorker {
+        /// The platforms of the image.
+        platforms: String,
+        /// Those of the builder.
+        workers: String,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The result does not show what it should.
+    #[error("the patched image was not believed: {0}")]
+    Unproven(String),
+    /// The patched manifest cannot be made.
+    #[error(transparent)]
+    Assemble(Arc<AssembleError>),
+    /// A manifest cannot be had.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A blob cannot be had.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(Arc<CatalogError>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// The scratch folder failed.
+    #[error("the patch layer cannot be written: {0}")]
+    Scratch(String),
+    /// The job was cut off.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl PatchError {
+    /// Whether the patch may still come.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Late)
+    }
+
+    /// Whether the same job would fail again at once, so that the next pull need not try.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::Engine(error) => match error {
+                EngineError::Upgrade { .. } | EngineError::TimedOut { .. } | EngineError::Result { .. } => true,
+                EngineError::Unreachable { .. } => false,
+            },
+            Self::Inspect(error) => {
+                matches!(**error, InspectError::Layer { .. } | InspectError::Packages { .. })
+            }
+            Self::Unproven(_) | Self::Assemble(_) => true,
+            Self::Late
+            | Self::Unsupported(_)
+            | Self::NoPlan(_)
+            | Self::NoWorker { .. }
+            | Self::Resolve(_)
+            | Self::Blob(_)
+            | Self::Catalog(_)
+            | Self::Store(_)
+            | Self::Scratch(_)
+            | Self::Interrupted(_) => false,
+        }
+    }
+}
+
+impl From<InspectError> for PatchError {
+    fn from(error: InspectError) -> Self {
+        Self::Inspect(Arc::new(error))
+    }
+}
+
+impl From<CatalogError> for PatchError {
+    fn from(error: CatalogError) -> Self {
+        Self::Catalog(Arc::new(error))
+    }
+}
+
+impl From<StoreError> for PatchError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<AssembleError> for PatchError {
+    fn from(error: AssembleError) -> Self {
+        Self::Assemble(Arc::new(error))
+    }
+}
+
+/// What a [`Patcher`] works with.
+pub struct Parts {
+    /// What we remember.
+    pub catalog: Catalog,
+    /// Where manifests come from.
+    pub resolver: Arc<Resolver>,
+    /// Where blobs come from and go to.
+    pub blobs: Arc<Blobs>,
+    /// What makes layers.
+    pub engine: Arc<dyn Engine>,
+    /// A folder for layers on their way.
+    pub scratch: std::path::PathBuf,
+}
+

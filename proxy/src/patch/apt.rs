@@ -1,0 +1,93 @@
+//! Debian and Ubuntu: what runs in the image to upgrade everything that its own sources have newer.
+//!
+//! Non-interactive, holds and changed configuration files kept, nothing removed, no service started. Lists, archives and
+//! logs live on mounts below `/dev`, which is no part of an image, so that the layer holds what the packages changed.
+
+use patchport_buildkit::llb::{Exec, Sharing, State};
+
+use crate::plan::Plan;
+
+/// The folder of our mounts in the container; runc mounts a fresh `/dev`, so nothing of it is left in the image.
+const MOUNT: &str = "/dev/patchport";
+
+/// The script, run by the image's own `sh`. It takes no input but the environment: no name or version of a package ever
+/// becomes a part of it.
+///
+/// * `Error-Mode=any`, and the look for `W:` lines for an apt that does not know it: a source that cannot be read must
+///   fail the patch, or an outdated image would pass for a current one.
+/// * `--with-new-pkgs`: an upgrade may need a package that is new; `upgrade` never removes one.
+/// * `policy-rc.d` keeps services from being started; the image's own is left alone.
+/// * A sandbox user of apt's own could not write to the mounts.
+const SCRIPT: &str = r#"
+set -eu
+umask 022
+mkdir -p "$M/cache/archives/partial" "$M/lists/partial" "$M/log"
+cat > "$M/log/apt.conf" <<EOF
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
+Dir::Cache "$M/cache";
+Dir::Cache::archives "archives";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Dir::State::lists "$M/lists";
+Dir::Log "$M/log";
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+APT::Get::List-Cleanup "false";
+APT::Keep-Downloaded-Packages "true";
+APT::Install-Recommends "false";
+Acquire::Retries "3";
+Acquire::Languages "none";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
+Dpkg::Use-Pty "false";
+Dpkg::Options { "--force-confdef"; "--force-confold"; "--force-unsafe-io"; "--log=/dev/null"; };
+EOF
+apt() { apt-get -y -q -c "$M/log/apt.conf" "$@" < /dev/null; }
+
+if ! apt update > "$M/log/update" 2>&1; then cat "$M/log/update" >&2; exit 81; fi
+if grep -q -e '^W: Failed to fetch' -e '^E: ' -e '^W: Some index files failed' "$M/log/update"; then
+  cat "$M/log/update" >&2; exit 81
+fi
+apt --simulate --with-new-pkgs upgrade > "$M/log/plan" || exit 82
+grep -e '^Inst ' "$M/log/plan" || { echo "nothing to upgrade"; exit 0; }
+
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+apt --with-new-pkgs upgrade || exit 83
+"#;
+
+/// What a failed exit code of the script means.
+pub fn explain(code: i64) -> Option<&'static str> {
+    match code {
+        81 => Some("the image's package sources could not be read (apt-get update)"),
+        82 => Some("the upgrade could not be planned (apt-get --simulate upgrade)"),
+        83 => Some("the upgrade failed (apt-get upgrade)"),
+        126 | 127 => Some("the image has no shell or no apt-get"),
+        _ => None,
+    }
+}
+
+/// The upgrade of an image. `run` differs from run to run: the package sources may have changed since the last, and
+/// BuildKit must not answer from its cache.
+pub fn upgrade(image: &State, plan: &Plan, run: &str) -> Exec {
+    let cache = |what: &str| format!("patchport-apt-{what}-{}-{}", plan.platform.architecture, plan.cache);
+    image
+        .exec(["/bin/sh", "-c", SCRIPT])
+        .name(format!("upgrade {} {} packages", plan.distribution, plan.suite))
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("DEBCONF_NONINTERACTIVE_SEEN", "true")
+        .env("LC_ALL", "C")
+        .env("HOME", "/root")
+        .env("M", MOUNT)
+        .env("PATCHPORT_RUN", run)
+        .cache(format!("{MOUNT}/cache"), cache("cache"), Sharing::Locked)
+        .cache(format!("{MOUNT}/lists"), cache("lists"), Sharing::Locked)
+        .tmpfs(format!("{MOUNT}/log"), Some(64 * 1024 * 1024))
+}

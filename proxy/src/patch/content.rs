@@ -1,0 +1,145 @@
+//! What BuildKit may read from and write to during one solve: the base image, and a scratch folder.
+//!
+//! It sees the blobs of one image and nothing else of the store; what it writes is verified, kept aside, and gone when the
+//! solve's owner is.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use patchport_buildkit::{ByteStream, Content, ContentError, Ingest};
+use patchport_oci::{ByteRange, Digest, Hasher};
+use tempfile::NamedTempFile;
+
+use super::Base;
+use crate::blobs::{Blobs, Origin};
+
+/// The content of one solve.
+pub(super) struct SolveContent {
+    /// Manifest and configuration.
+    small: HashMap<String, Bytes>,
+    /// The base image's layers.
+    layers: HashMap<String, (Digest, u64)>,
+    blobs: Arc<Blobs>,
+    origin: Origin,
+    scratch: PathBuf,
+    received: Arc<Mutex<HashMap<String, NamedTempFile>>>,
+}
+
+impl SolveContent {
+    /// The content for patching `base`; what comes back is kept in `scratch`.
+    pub(super) fn new(base: &Base, blobs: Arc<Blobs>, scratch: PathBuf) -> Self {
+        let mut small = HashMap::from([(base.manifest.digest.to_string(), base.manifest.bytes.clone())]);
+        let mut layers = HashMap::new();
+        for (at, descriptor) in base.manifest.references().enumerate() {
+            if at == 0 {
+                small.insert(descriptor.digest.to_string(), base.config.clone());
+            } else {
+                layers.insert(descriptor.digest.to_string(), (descriptor.digest.clone(), descriptor.size));
+            }
+        }
+        Self { small, layers, blobs, origin: base.origin.clone(), scratch, received: Arc::default() }
+    }
+
+    /// Takes out a blob that BuildKit wrote.
+    pub(super) fn take(&self, digest: &str) -> Option<NamedTempFile> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).remove(digest)
+    }
+
+    fn has_received(&self, digest: &str) -> bool {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
+    }
+}
+
+#[async_trait]
+impl Content for SolveContent {
+    async fn info(&self, digest: &str) -> Result<Option<u64>, ContentError> {
+        if let Some(bytes) = self.small.get(digest) {
+            return Ok(Some(bytes.len() as u64));
+        }
+        Ok(self.layers.get(digest).map(|(_, size)| *size))
+    }
+
+    async fn read(&self, digest: &str, offset: u64, length: u64) -> Result<ByteStream, ContentError> {
+        if let Some(bytes) = self.small.get(digest) {
+            let first = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+            let last = first.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+            return Ok(stream::iter([Ok(bytes.slice(first..last))]).boxed());
+        }
+        let (layer, size) = self.layers.get(digest).ok_or_else(|| ContentError::NotFound { digest: digest.into() })?;
+        let failed = failure(digest, "read");
+        let origin = Origin { size: Some(*size), ..self.origin.clone() };
+        let content = self.blobs.fetch(layer, &origin).await.map_err(|error| failed(Box::new(error)))?;
+        let range = length.checked_sub(1).map(|more| ByteRange { first: offset, last: offset.saturating_add(more) });
+        Ok(content.stream(range).map(move |chunk| chunk.map_err(|error| failed(Box::new(error)))).boxed())
+    }
+
+    async fn ingest(&self, digest: &str, _: u64) -> Result<Box<dyn Ingest>, ContentError> {
+        if self.layers.contains_key(digest) || self.small.contains_key(digest) || self.has_received(digest) {
+            return Err(ContentError::AlreadyExists { digest: digest.into() });
+        }
+        let wanted: Digest = digest.parse().map_err(|_| ContentError::NotFound { digest: digest.into() })?;
+        let scratch = self.scratch.clone();
+        let failed = failure(digest, "create");
+        let created = tokio::task::spawn_blocking(move || NamedTempFile::new_in(scratch)).await;
+        let file = match created {
+            Ok(Ok(file)) => file,
+            Ok(Err(error)) => return Err(failed(Box::new(error))),
+            Err(error) => return Err(failed(Box::new(error))),
+        };
+        let hasher = Hasher::new(wanted.algorithm());
+        Ok(Box::new(Received { wanted, state: Some((file, hasher)), received: Arc::clone(&self.received) }))
+    }
+}
+
+struct Received {
+    wanted: Digest,
+    /// Taken while a write is under way.
+    state: Option<(NamedTempFile, Hasher)>,
+    received: Arc<Mutex<HashMap<String, NamedTempFile>>>,
+}
+
+#[async_trait]
+impl Ingest for Received {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), ContentError> {
+        let failed = failure(&self.wanted.to_string(), "write");
+        let Some((mut file, mut hasher)) = self.state.take() else {
+            return Err(failed("an earlier write failed".into()));
+        };
+        let written = tokio::task::spawn_blocking(move || {
+            file.write_all(&bytes)?;
+            hasher.update(&bytes);
+            Ok::<_, std::io::Error>((file, hasher))
+        });
+        match written.await {
+            Ok(Ok(state)) => {
+                self.state = Some(state);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(failed(Box::new(error))),
+            Err(error) => Err(failed(Box::new(error))),
+        }
+    }
+
+    async fn commit(mut self: Box<Self>, digest: &str, _: u64) -> Result<(), ContentError> {
+        let mismatch = |reason| ContentError::Mismatch { digest: digest.into(), reason };
+        let (file, hasher) = self.state.take().ok_or_else(|| mismatch("an earlier write failed".into()))?;
+        let found = hasher.finish();
+        if found != self.wanted || digest != self.wanted.to_string() {
+            return Err(mismatch(format!("the bytes hash to {found}")));
+        }
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), file);
+        Ok(())
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn failure(digest: &str, action: &'static str) -> impl Fn(Cause) -> ContentError + Clone + Send + use<> {
+    let digest = digest.to_owned();
+    move |source| ContentError::Failed { digest: digest.clone(), action, source }
+}

@@ -1,0 +1,382 @@
+//! The real upstream: the distribution API over hyper.
+//!
+//! Every answer has a size limit and a deadline; redirects and token realms are followed only where [`Origin`] allows;
+//! manifests are verified before they are returned.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable as _};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use patchport_oci::manifest::MAX_SIZE as MAX_MANIFEST;
+use patchport_oci::{Digest, Hasher, Manifest, Reference, Repository, Tag, media_type};
+
+use super::auth::{self, Challenge, Credentials};
+use super::connect::{self, HttpClient, TlsError};
+use super::origin::Origin;
+use super::{Download, Upstream, UpstreamError};
+
+const MAX_REDIRECTS: usize = 5;
+const CONTENT_DIGEST: &str = "docker-content-digest";
+const AGENT: &str = concat!("patchport/", env!("CARGO_PKG_VERSION"));
+
+/// How to reach one upstream.
+pub struct Settings {
+    /// Its name in the table.
+    pub name: Arc<str>,
+    /// Where its `/v2/` stands, without that part.
+    pub url: String,
+    /// User name and password.
+    pub user: Option<(String, String)>,
+    /// More hosts that may receive them as a token realm.
+    pub token_realms: Vec<String>,
+    /// More roots to trust.
+    pub ca: Option<std::path::PathBuf>,
+    /// How long response headers may take.
+    pub header_timeout: Duration,
+    /// How long a body may give nothing.
+    pub stall_timeout: Duration,
+}
+
+/// A client of one upstream registry.
+pub struct Client {
+    name: Arc<str>,
+    base: String,
+    origin: Origin,
+    http: HttpClient,
+    /// For where upstream leads us: the same, but never to local addresses (unless upstream is local itself).
+    led: HttpClient,
+    credentials: Credentials,
+    header_timeout: Duration,
+    stall_timeout: Duration,
+}
+
+/// Why an upstream cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Its URL.
+    #[error("`{0}` is no http or https URL")]
+    Url(String),
+    /// Its certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// One request: what it is for, and how.
+struct Call<'a> {
+    method: Method,
+    path: String,
+    accept: &'a str,
+    repository: &'a Repository,
+    subject: String,
+}
+
+impl Client {
+    /// A client; connects when it is first used.
+    ///
+    /// # Errors
+    /// When the URL or the certificates are not usable.
+    pub fn new(settings: Settings) -> Result<Self, ClientError> {
+        let base = settings.url.trim_end_matches('/').to_owned();
+        let origin = base.parse::<Uri>().ok().as_ref().and_then(Origin::of).ok_or(ClientError::Url(settings.url))?;
+        let user = settings.user.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
+        Ok(Self {
+            http: connect::client(settings.ca.as_deref(), true, settings.header_timeout)?,
+            led: connect::client(settings.ca.as_deref(), origin.is_local(), settings.header_timeout)?,
+            credentials: Credentials::new(user, settings.token_realms),
+            name: settings.name,
+            base,
+            origin,
+            header_timeout: settings.header_timeout,
+            stall_timeout: settings.stall_timeout,
+        })
+    }
+
+    /// Sends a call, again when it fails in passing, and turns any status but success into an error.
+    async fn send(&self, call: &Call<'_>) -> Result<Response<Incoming>, UpstreamError> {
+        let attempts = ExponentialBuilder::new().with_min_delay(Duration::from_millis(100)).with_max_times(2);
+        let attempt = || async {
+            let response = self.authenticated(call).await?;
+            self.checked(call, response)
+        };
+        attempt.retry(attempts.with_jitter()).when(UpstreamError::is_transient).await
+    }
+
+    /// Sends a call with what authenticates it, once more after a challenge.
+    async fn authenticated(&self, call: &Call<'_>) -> Result<Response<Incoming>, UpstreamError> {
+        let repository = call.repository.as_str();
+        let response = self.followed(call, self.credentials.held(repository).await).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        self.credentials.forget(repository).await;
+        let (value, lifetime) = match auth::challenge(response.headers()) {
+            Some(Challenge::Basic) => match self.credentials.basic() {
+                Some(value) => (value, Duration::from_secs(3600)),
+                None => return Ok(response),
+            },
+            Some(Challenge::Bearer { realm, service, scope }) => {
+                self.token(call, &realm, service.as_deref(), scope.as_deref()).await?
+            }
+            None => return Ok(response),
+        };
+        let response = self.followed(call, Some(value.clone())).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            self.credentials.keep(repository, value, lifetime).await;
+        }
+        Ok(response)
+    }
+
+    async fn token(
+        &self,
+        call: &Call<'_>,
+        realm: &str,
+        service: Option<&str>,
+        scope: Option<&str>,
+    ) -> Result<(HeaderValue, Duration), UpstreamError> {
+        let untrusted = |reason| self.untrusted(call, reason);
+        let url = auth::token_url(realm, service, scope, call.repository.as_str());
+        let url = url.ok_or_else(|| untrusted("its token realm is no URL".into()))?;
+        let target = Origin::of(&url).ok_or_else(|| untrusted("its token realm is no http or https URL".into()))?;
+        if let Some(reason) = self.origin.refuses(&target) {
+            return Err(untrusted(format!("token realm: {reason}")));
+        }
+        let authorization = self.credentials.for_realm(&self.origin, &target).map_err(untrusted)?;
+        let response = self.once(call, &Method::GET, &url, "application/json", authorization, &target).await?;
+        match response.status() {
+            status if status.is_success() => {}
+            status if matches!(status.as_u16(), 401 | 403) => return Err(self.refused(call, status)),
+            status => return Err(self.faulty(call, status)),
+        }
+        let body = self.body(call, response, auth::MAX_TOKEN_ANSWER).await?;
+        auth::token(&body).ok_or_else(|| self.unreachable(call, "its token service sent no token".into()))
+    }
+
+    /// Sends a call and follows redirects, without credentials as soon as the origin changes.
+    async fn followed(
+        &self,
+        call: &Call<'_>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let url = format!("{}/v2/{}", self.base, call.path);
+        let mut url: Uri = url.parse().map_err(|_| self.unreachable(call, "its URL is not valid".into()))?;
+        let mut target = self.origin.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let authorization = authorization.clone().filter(|_| target == self.origin);
+            let response = self.once(call, &call.method, &url, call.accept, authorization, &target).await?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
+            }
+            url = self.redirected(call, &url, &response)?;
+            target = Origin::of(&url)
+                .ok_or_else(|| self.untrusted(call, "it redirects to something else than http or https".into()))?;
+            if let Some(reason) = target_refused(&self.origin, &target) {
+                return Err(self.untrusted(call, format!("redirect: {reason}")));
+            }
+        }
+        Err(self.unreachable(call, format!("it redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    fn redirected(&self, call: &Call<'_>, from: &Uri, response: &Response<Incoming>) -> Result<Uri, UpstreamError> {
+        let broken = || self.unreachable(call, "it redirects without a usable Location".into());
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(broken)?;
+        let base = url::Url::parse(&from.to_string()).map_err(|_| broken())?;
+        base.join(location).map_err(|_| broken())?.as_str().parse().map_err(|_| broken())
+    }
+
+    /// One request and its response headers, within the deadline.
+    async fn once(
+        &self,
+        call: &Call<'_>,
+        method: &Method,
+        url: &Uri,
+        accept: &str,
+        authorization: Option<HeaderValue>,
+        target: &Origin,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let mut request = Request::builder().method(method).uri(url).header(USER_AGENT, AGENT).header(ACCEPT, accept);
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request =
+            request.body(Empty::<Bytes>::new()).map_err(|_| self.unreachable(call, "no request could be made".into()))?;
+        let client = if *target == self.origin { &self.http } else { &self.led };
+        match tokio::time::timeout(self.header_timeout, client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            // The error's own text, and its cause's: never the URL, which may carry a signature.
+            Ok(Err(error)) => Err(self.unreachable(call, chain(&error))),
+            Err(_) => Err(self.unreachable(call, format!("no response headers within {:?}", self.header_timeout))),
+        }
+    }
+
+    fn checked(&self, call: &Call<'_>, response: Response<Incoming>) -> Result<Response<Incoming>, UpstreamError> {
+        let (upstream, subject) = (Arc::clone(&self.name), call.subject.clone());
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            StatusCode::NOT_FOUND => Err(UpstreamError::NotFound { upstream, subject }),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(self.refused(call, status)),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let retry_after = header.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+                Err(UpstreamError::RateLimited { upstream, subject, retry_after })
+            }
+            status => Err(self.faulty(call, status)),
+        }
+    }
+
+    /// Reads a whole body of at most `limit` bytes.
+    async fn body(&self, call: &Call<'_>, response: Response<Incoming>, limit: usize) -> Result<Bytes, UpstreamError> {
+        let mut body = response.into_body();
+        let mut bytes = BytesMut::new();
+        loop {
+            let frame = tokio::time::timeout(self.stall_timeout, body.frame()).await;
+            let frame = frame.map_err(|_| self.unreachable(call, format!("no byte for {:?}", self.stall_timeout)))?;
+            let Some(frame) = frame else { return Ok(bytes.freeze()) };
+            let frame = frame.map_err(|error| self.unreachable(call, chain(&error)))?;
+            if let Ok(data) = frame.into_data() {
+                if bytes.len() + data.len() > limit {
+                    return Err(self.lied(call, format!("it is larger than the limit of {limit} bytes")));
+                }
+                bytes.extend_from_slice(&data);
+            }
+        }
+    }
+
+    fn call<'a>(&self, method: Method, kind: &str, repository: &'a Repository, reference: &str) -> Call<'a> {
+        let separator = if reference.contains(':') { "@" } else { ":" };
+        let manifests = kind == "manifests";
+        Call {
+            method,
+            path: format!("{repository}/{kind}/{reference}"),
+            accept: if manifests { media_type::ACCEPT_MANIFESTS } else { "*/*" },
+            repository,
+            subject: format!("{}{repository}{separator}{reference}", if manifests { "" } else { "blob " }),
+        }
+    }
+
+    fn unreachable(&self, call: &Call<'_>, reason: String) -> UpstreamError {
+        UpstreamError::Unreachable { upstream: Arc::clone(&self.name), subject: call.subject.clone(), reason }
+    }
+
+    fn untrusted(&self, call: &Call<'_>, reason: String) -> UpstreamError {
+        UpstreamError::Untrusted { upstream: Arc::clone(&self.name), subject: call.subject.clone(), reason }
+    }
+
+    fn lied(&self, call: &Call<'_>, reason: String) -> UpstreamError {
+        UpstreamError::Lied { upstream: Arc::clone(&self.name), subject: call.subject.clone(), reason }
+    }
+
+    fn refused(&self, call: &Call<'_>, status: StatusCode) -> UpstreamError {
+        let (upstream, subject) = (Arc::clone(&self.name), call.subject.clone());
+        UpstreamError::Refused { upstream, subject, status: status.as_u16() }
+    }
+
+    fn faulty(&self, call: &Call<'_>, status: StatusCode) -> UpstreamError {
+        let (upstream, subject) = (Arc::clone(&self.name), call.subject.clone());
+        UpstreamError::Faulty { upstream, subject, status: status.as_u16() }
+    }
+}
+
+#[async_trait]
+impl Upstream for Client {
+    async fn resolve(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>, UpstreamError> {
+        let call = self.call(Method::HEAD, "manifests", repository, tag.as_str());
+        match self.send(&call).await {
+            Ok(response) => Ok(named_digest(&response)),
+            // Some registries do not speak HEAD: the GET that follows will tell.
+            Err(UpstreamError::Faulty { status: 405, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn manifest(&self, repository: &Repository, reference: &Reference) -> Result<Manifest, UpstreamError> {
+        let call = self.call(Method::GET, "manifests", repository, &reference.to_string());
+        let response = self.send(&call).await?;
+        let promised = match reference {
+            Reference::Digest(digest) => Some(digest.clone()),
+            Reference::Tag(_) => named_digest(&response),
+        };
+        if let Some(size) = length(&response).filter(|size| *size > MAX_MANIFEST as u64) {
+            return Err(self.lied(&call, format!("it has {size} bytes, more than the {MAX_MANIFEST} of a manifest")));
+        }
+        let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = header.unwrap_or_default().to_owned();
+        let bytes = self.body(&call, response, MAX_MANIFEST).await?;
+        if let Some(promised) = promised {
+            let mut hasher = Hasher::new(promised.algorithm());
+            hasher.update(&bytes);
+            let found = hasher.finish();
+            if found != promised {
+                return Err(self.lied(&call, format!("it says {promised}, the bytes hash to {found}")));
+            }
+        }
+        Manifest::parse(bytes, &content_type).map_err(|source| UpstreamError::Manifest {
+            upstream: Arc::clone(&self.name),
+            subject: call.subject,
+            source: Arc::new(source),
+        })
+    }
+
+    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, UpstreamError> {
+        let call = self.call(Method::HEAD, "blobs", repository, &digest.to_string());
+        let response = self.send(&call).await?;
+        length(&response).ok_or_else(|| self.lied(&call, "it does not say how large it is".into()))
+    }
+
+    async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Download, UpstreamError> {
+        let call = self.call(Method::GET, "blobs", repository, &digest.to_string());
+        let response = self.send(&call).await?;
+        let size = length(&response);
+        let (upstream, subject, stall) = (Arc::clone(&self.name), call.subject, self.stall_timeout);
+        let failed =
+            move |reason| UpstreamError::Unreachable { upstream: Arc::clone(&upstream), subject: subject.clone(), reason };
+        let body = stream::unfold(Some(response.into_body()), move |body| {
+            let failed = failed.clone();
+            async move {
+                let mut body = body?;
+                match tokio::time::timeout(stall, body.frame()).await {
+                    Err(_) => Some((Err(failed(format!("no byte for {stall:?}"))), None)),
+                    Ok(None) => None,
+                    Ok(Some(Err(error))) => Some((Err(failed(chain(&error))), None)),
+                    Ok(Some(Ok(frame))) => Some((Ok(frame.into_data().unwrap_or_default()), Some(body))),
+                }
+            }
+        });
+        Ok(Download { size, body: body.boxed() })
+    }
+}
+
+fn target_refused(origin: &Origin, target: &Origin) -> Option<String> {
+    if target == origin { None } else { origin.refuses(target) }
+}
+
+fn named_digest(response: &Response<Incoming>) -> Option<Digest> {
+    response.headers().get(CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
+}
+
+fn length(response: &Response<Incoming>) -> Option<u64> {
+    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// An error and its causes in one line, each text once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut seen = HashSet::new();
+    let mut texts = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if seen.insert(text.clone()) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts.join(": ")
+}
