@@ -1,9 +1,9 @@
-# Private instances of real clients: Podman with its own storage, containerd with its own socket.
+# A private Podman: its own storage and settings, made to run where containers are cramped.
 # Promises: neither reads nor writes this machine's own containers, images or settings.
-# Sourced after common.sh; needs BED and SOCKETS.
+# Sourced after common.sh; needs BED.
 # shellcheck shell=bash
 
-# Writes Podman's settings. Exporting CONTAINERS_CONF and CONTAINERS_STORAGE_CONF as printed by testbed makes `podman` use them.
+# Writes Podman's settings. From then on `podman` in this shell uses them.
 # runc and cgroupfs, because crun refuses cgroup v1 in hybrid mode; explicit limits, because Podman's defaults are above the
 # hard limits that a container or a sandbox usually has; the host's network, because a private one needs CNI plug-ins.
 podman_settings() {
@@ -40,20 +40,4 @@ podman_reset() {
   quietly "$BED/log/podman.log" podman rm --all --force
   ! mountpoint -q "$BED/podman/images/overlay" || umount "$BED/podman/images/overlay"
   rm -rf "$BED/podman"
-}
-
-start_containerd() {
-  local home=$BED/containerd
-  ! daemon_id containerd >/dev/null || return 0
-  mkdir -p "$home"
-  cat >"$home/config.toml" <<EOF
-version = 2
-root = "$home/root"
-state = "$home/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "$SOCKETS/containerd.sock"
-EOF
-  start_daemon containerd containerd --config "$home/config.toml"
-  await_daemon containerd ctr --address "$SOCKETS/containerd.sock" version
 }
