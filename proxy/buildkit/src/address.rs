@@ -88,10 +88,7 @@ fn parse_tcp(authority: &str) -> Result<Address, &'static str> {
         .ok()
         .filter(|port| *port != 0)
         .ok_or("the port is no number from 1 to 65535")?;
-    let host = match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(inner) if inner.parse::<std::net::Ipv6Addr>().is_ok() => inner,
         Some(_) => return Err("what stands in brackets is no IPv6 address"),
         None if is_host(host) => host,
@@ -111,10 +108,7 @@ fn is_host(host: &str) -> bool {
 /// Docker's rule for names; it also keeps a name from being read as an option of the command line.
 fn parse_container(name: &str) -> Result<Address, &'static str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        || !name.chars().all(fits)
-        || name.len() > 255
-    {
+    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(fits) || name.len() > 255 {
         return Err("the name of the container is not one");
     }
     Ok(Address::DockerContainer(name.to_owned()))

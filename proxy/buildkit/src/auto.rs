@@ -49,8 +49,7 @@ impl AutoOptions {
     /// The first executable file of that name in the absolute directories of the path.
     pub(crate) fn search(&self, name: &str) -> Option<PathBuf> {
         let runs = |file: &PathBuf| {
-            std::fs::metadata(file)
-                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+            std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
         };
         let path = self.path.as_deref()?;
         std::env::split_paths(path)
@@ -61,10 +60,7 @@ impl AutoOptions {
 }
 
 /// Finds a BuildKit. A daemon that is started stays in `daemon`, and so does one that was started before.
-pub(crate) async fn find(
-    endpoint: &Endpoint,
-    daemon: &mut Option<Daemon>,
-) -> Result<Connection, Error> {
+pub(crate) async fn find(endpoint: &Endpoint, daemon: &mut Option<Daemon>) -> Result<Connection, Error> {
     let (options, dial) = (&endpoint.auto, endpoint.dial());
     let mut tried = Vec::new();
     if let Some(found) = exported(options, &dial, &mut tried).await {
@@ -84,16 +80,8 @@ pub(crate) async fn find(
     }
 }
 
-async fn exported(
-    options: &AutoOptions,
-    dial: &Dial,
-    tried: &mut Vec<String>,
-) -> Option<Connection> {
-    let Some(host) = options
-        .buildkit_host
-        .as_deref()
-        .filter(|host| !host.is_empty())
-    else {
+async fn exported(options: &AutoOptions, dial: &Dial, tried: &mut Vec<String>) -> Option<Connection> {
+    let Some(host) = options.buildkit_host.as_deref().filter(|host| !host.is_empty()) else {
         tried.push("BUILDKIT_HOST (not set)".to_owned());
         return None;
     };
@@ -156,16 +144,11 @@ async fn own(
         tried.push("buildkitd on PATH (no such program)".to_owned());
         return None;
     };
-    let daemon =
-        daemon.get_or_insert_with(|| Daemon::new(program, options.state_dir.clone(), dial.clone()));
+    let daemon = daemon.get_or_insert_with(|| Daemon::new(program, options.state_dir.clone(), dial.clone()));
     match daemon.connect().await {
         Ok(connection) => Some(connection),
         Err(error) => {
-            tried.push(format!(
-                "{} ({})",
-                daemon.program().display(),
-                chain(&error)
-            ));
+            tried.push(format!("{} ({})", daemon.program().display(), chain(&error)));
             None
         }
     }
@@ -207,9 +190,7 @@ async fn containers(docker: &Path) -> Result<Vec<String>, String> {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return Err(format!("cannot be run: {error}")),
         Err(_) => {
-            return Err(format!(
-                "`docker ps` gave no answer within {DOCKER_DEADLINE:?}"
-            ));
+            return Err(format!("`docker ps` gave no answer within {DOCKER_DEADLINE:?}"));
         }
     };
     if !output.status.success() {
@@ -222,10 +203,5 @@ async fn containers(docker: &Path) -> Result<Vec<String>, String> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let fits = |name: &&str| name.starts_with("buildx_buildkit_") || *name == "buildkitd";
-    Ok(text
-        .lines()
-        .map(str::trim)
-        .filter(fits)
-        .map(str::to_owned)
-        .collect())
+    Ok(text.lines().map(str::trim).filter(fits).map(str::to_owned).collect())
 }

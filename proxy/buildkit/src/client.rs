@@ -118,12 +118,11 @@ impl Client {
         let mut control = connection.control();
         let listing = control.list_workers(ListWorkersRequest::default());
         let reply = call("ListWorkers", CALL_DEADLINE, &connection, listing).await?;
-        let worker =
-            |record: bollard_buildkit_proto::moby::buildkit::v1::types::WorkerRecord| Worker {
-                id: record.id,
-                platforms: record.platforms.into_iter().map(Platform::from).collect(),
-                labels: record.labels.into_iter().collect(),
-            };
+        let worker = |record: bollard_buildkit_proto::moby::buildkit::v1::types::WorkerRecord| Worker {
+            id: record.id,
+            platforms: record.platforms.into_iter().map(Platform::from).collect(),
+            labels: record.labels.into_iter().collect(),
+        };
         Ok(reply.into_inner().record.into_iter().map(worker).collect())
     }
 
@@ -140,11 +139,7 @@ impl Client {
     /// The live connection, or a new one. Callers that come at the same time wait for the same attempt.
     pub(crate) async fn connection(&self) -> Result<Connection, connect::Error> {
         let mut held = self.0.held.lock().await;
-        if let Some(live) = held
-            .connection
-            .as_ref()
-            .filter(|connection| !connection.closed().is_cancelled())
-        {
+        if let Some(live) = held.connection.as_ref().filter(|connection| connection.is_usable()) {
             return Ok(live.clone());
         }
         held.connection = None;
@@ -192,15 +187,10 @@ async fn call<T>(
     let address = connection.address().to_owned();
     match timeout(after, answer).await {
         Ok(Ok(reply)) => Ok(reply),
-        Ok(Err(source)) => Err(Error::Call {
-            address,
-            call,
-            source,
-        }),
-        Err(_) => Err(Error::TimedOut {
-            address,
-            call,
-            after,
-        }),
+        Ok(Err(source)) => {
+            connection.is_broken_by(&source);
+            Err(Error::Call { address, call, source })
+        }
+        Err(_) => Err(Error::TimedOut { address, call, after }),
     }
 }

@@ -2,6 +2,8 @@
 //! A connection is never mended: when its stream ends it says so, and the client makes a new one.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard_buildkit_proto::moby::buildkit::v1::InfoRequest;
@@ -38,10 +40,7 @@ pub struct Endpoint {
 impl Endpoint {
     pub(crate) fn dial(&self) -> Dial {
         // Without a path of the caller's, the system's own search decides.
-        let docker = self
-            .auto
-            .search("docker")
-            .unwrap_or_else(|| "docker".into());
+        let docker = self.auto.search("docker").unwrap_or_else(|| "docker".into());
         Dial {
             tls: self.tls.clone(),
             docker,
@@ -110,6 +109,7 @@ impl fmt::Display for Note<'_> {
 pub(crate) struct Connection {
     channel: Channel,
     closed: CancellationToken,
+    retired: Arc<AtomicBool>,
     address: String,
     info: Info,
 }
@@ -138,26 +138,18 @@ impl Connection {
             Err(_) => return Err(late(String::new())),
         };
         let stderr = opened.stderr.clone();
-        match timeout(
-            deadline.saturating_sub(started.elapsed()),
-            Self::greet(address, opened),
-        )
-        .await
-        {
+        match timeout(deadline.saturating_sub(started.elapsed()), Self::greet(address, opened)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(source)) => Err(Error::NoAnswer {
                 address: address.to_string(),
-                stderr: stderr.text(),
+                stderr: stderr.text().await,
                 source,
             }),
-            Err(_) => Err(late(stderr.text())),
+            Err(_) => Err(late(stderr.text().await)),
         }
     }
 
-    async fn greet(
-        address: &Address,
-        opened: Opened,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    async fn greet(address: &Address, opened: Opened) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let mut stream = Some(opened.stream);
         // The stream serves one connection; tonic's own reconnecting gets an error from the second time on.
         let connector = tower::service_fn(move |_: http::Uri| {
@@ -180,6 +172,7 @@ impl Connection {
         Ok(Self {
             channel,
             closed: opened.closed,
+            retired: Arc::default(),
             address: address.to_string(),
             info,
         })
@@ -193,6 +186,21 @@ impl Connection {
     /// Cancelled once the stream is gone.
     pub(crate) fn closed(&self) -> &CancellationToken {
         &self.closed
+    }
+
+    /// Whether new calls may use it.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.closed.is_cancelled() && !self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Whether tonic made that status itself: BuildKit's have no source. Such a connection takes no new calls, even if
+    /// its stream is open still, as it is while a BuildKit that shuts down waits for its last builds.
+    pub(crate) fn is_broken_by(&self, status: &tonic::Status) -> bool {
+        let broken = std::error::Error::source(status).is_some();
+        if broken {
+            self.retired.store(true, Ordering::Relaxed);
+        }
+        broken || self.closed.is_cancelled()
     }
 
     /// The place, for messages.

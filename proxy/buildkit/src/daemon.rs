@@ -30,15 +30,27 @@ const LOG_LIMIT: u64 = 16 << 20;
 const SOCKET_PATH_LIMIT: usize = 107;
 
 /// The host's network, so that no CNI plugin is needed; the snapshotter is left to BuildKit, which takes overlayfs
-/// where the state directory can carry it.
-const CONFIG: &str = "\
-# Written by Patchport at every start of its own buildkitd.
-[worker.oci]
-enabled = true
-networkMode = \"host\"
-[worker.containerd]
-enabled = false
-";
+/// where the state directory can carry it. The socket for traces has a fixed place in `/run` unless told otherwise, and
+/// two daemons that start at once fight for it.
+fn config(traces: &Path) -> String {
+    format!(
+        "# Written by Patchport at every start of its own buildkitd.\n\
+         [otel]\nsocketPath = {}\n\
+         [worker.oci]\nenabled = true\nnetworkMode = \"host\"\n\
+         [worker.containerd]\nenabled = false\n",
+        toml_string(&traces.to_string_lossy())
+    )
+}
+
+/// A basic string of TOML 1.0.
+fn toml_string(text: &str) -> String {
+    let escape = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
+}
 
 /// Why our own daemon is not running.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +65,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The kernel does not take a socket path that long.
-    #[error(
-        "socket of buildkitd at {path}: longer than {SOCKET_PATH_LIMIT} bytes; use a shorter state directory"
-    )]
+    #[error("socket of buildkitd at {path}: longer than {SOCKET_PATH_LIMIT} bytes; use a shorter state directory")]
     SocketPathTooLong {
         /// The path.
         path: PathBuf,
@@ -187,10 +197,8 @@ impl Daemon {
 
     async fn prepare(&self) -> Result<(), Error> {
         let at = |path: PathBuf| move |source| Error::State { path, source };
-        fs::create_dir_all(self.root())
-            .await
-            .map_err(at(self.root()))?;
-        fs::write(self.config(), CONFIG)
+        fs::create_dir_all(self.root()).await.map_err(at(self.root()))?;
+        fs::write(self.config(), config(&self.dir.join("otel.sock")))
             .await
             .map_err(at(self.config()))?;
         let socket = self.socket()?;
@@ -234,11 +242,7 @@ impl Daemon {
         Ok(child)
     }
 
-    async fn await_answer(
-        &self,
-        address: &Address,
-        child: &mut Child,
-    ) -> Result<Connection, Error> {
+    async fn await_answer(&self, address: &Address, child: &mut Child) -> Result<Connection, Error> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             let error = match Connection::open(address, &self.dial).await {
@@ -266,35 +270,26 @@ impl Daemon {
     }
 
     async fn open_log(&self) -> io::Result<std::fs::File> {
-        let large = fs::metadata(self.log())
-            .await
-            .is_ok_and(|log| log.len() > LOG_LIMIT);
+        let large = fs::metadata(self.log()).await.is_ok_and(|log| log.len() > LOG_LIMIT);
         let mut options = fs::OpenOptions::new();
         if large {
             options.write(true).truncate(true);
         } else {
             options.append(true);
         }
-        Ok(options
-            .create(true)
-            .open(self.log())
-            .await?
-            .into_std()
-            .await)
+        Ok(options.create(true).open(self.log()).await?.into_std().await)
     }
 
     async fn log_tail(&self) -> String {
         let read = async {
             let mut file = fs::File::open(self.log()).await?;
             let length = file.metadata().await?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))
-                .await?;
+            file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL))).await?;
             let mut tail = Vec::new();
             file.take(LOG_TAIL).read_to_end(&mut tail).await?;
             Ok::<_, io::Error>(String::from_utf8_lossy(&tail).trim().to_owned())
         };
-        read.await
-            .unwrap_or_else(|error| format!("(not readable: {error})"))
+        read.await.unwrap_or_else(|error| format!("(not readable: {error})"))
     }
 
     fn socket(&self) -> Result<PathBuf, Error> {
@@ -342,4 +337,21 @@ async fn gone(pid: Pid, within: Duration) -> bool {
         sleep(STEP).await;
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_for_toml() {
+        let table = [
+            ("/a b/c", r#""/a b/c""#),
+            (r#"/"q"\"#, r#""/\"q\"\\""#),
+            ("/\n\u{7f}é", r#""/\u000A\u007Fé""#),
+        ];
+        for (path, quoted) in table {
+            assert_eq!(toml_string(path), quoted);
+        }
+    }
 }

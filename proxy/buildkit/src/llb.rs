@@ -91,12 +91,7 @@ struct Node {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self
-            .0
-            .metadata
-            .description
-            .get(CUSTOM_NAME)
-            .map_or("", String::as_str);
+        let name = self.0.metadata.description.get(CUSTOM_NAME).map_or("", String::as_str);
         f.debug_struct("State")
             .field("digest", &self.0.digest)
             .field("name", &name)
@@ -114,11 +109,7 @@ impl State {
     /// The source names no session id (attribute `oci.session`): BuildKit then asks a session of the job itself, and
     /// the definition stays the same from one solve to the next.
     pub fn oci_layout(store: &str, name: &str, digest: &str, platform: &Platform) -> Self {
-        let prefix = if name.contains('/') {
-            ""
-        } else {
-            "patchport.invalid/"
-        };
+        let prefix = if name.contains('/') { "" } else { "patchport.invalid/" };
         let source = pb::SourceOp {
             identifier: format!("oci-layout://{prefix}{name}@{digest}"),
             attrs: BTreeMap::from([("oci.store".to_owned(), store.to_owned())]),
@@ -191,8 +182,7 @@ impl State {
             input.append(wire, seen);
         }
         wire.def.push(self.0.bytes.clone());
-        wire.metadata
-            .insert(self.0.digest.clone(), self.0.metadata.clone());
+        wire.metadata.insert(self.0.digest.clone(), self.0.metadata.clone());
     }
 }
 

@@ -86,18 +86,13 @@ impl Tracker {
 
     /// The name of a vertex, or its digest if it has never been heard of.
     pub(crate) fn name(&self, vertex: &str) -> String {
-        let known = self
-            .vertices
-            .get(vertex)
-            .filter(|seen| !seen.name.is_empty());
+        let known = self.vertices.get(vertex).filter(|seen| !seen.name.is_empty());
         known.map_or(vertex, |seen| &seen.name).to_owned()
     }
 
     /// The end of what a vertex wrote.
     pub(crate) fn log_tail(&self, vertex: &str) -> &str {
-        self.vertices
-            .get(vertex)
-            .map_or("", |seen| seen.log.trim_end())
+        self.vertices.get(vertex).map_or("", |seen| seen.log.trim_end())
     }
 
     /// The names of the vertices that have started and not ended.
@@ -160,9 +155,7 @@ impl Tracker {
         let text = String::from_utf8_lossy(&log.msg[..log.msg.len().min(TEXT_LIMIT)]).into_owned();
         if let Some(seen) = self.seen(&log.vertex) {
             seen.log.push_str(&text);
-            let start = seen
-                .log
-                .ceil_char_boundary(seen.log.len().saturating_sub(LOG_TAIL));
+            let start = seen.log.ceil_char_boundary(seen.log.len().saturating_sub(LOG_TAIL));
             seen.log.drain(..start);
         }
         tell(Progress::Log(LogLine {
@@ -193,11 +186,7 @@ mod tests {
         Some(Timestamp { seconds, nanos: 0 })
     }
 
-    fn vertex(
-        started: Option<Timestamp>,
-        completed: Option<Timestamp>,
-        error: &str,
-    ) -> StatusResponse {
+    fn vertex(started: Option<Timestamp>, completed: Option<Timestamp>, error: &str) -> StatusResponse {
         let vertex = Vertex {
             digest: "d".into(),
             name: "n".into(),
@@ -220,6 +209,7 @@ mod tests {
         (tracker, events)
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     #[test]
     fn only_changes_are_told() {
         let started = || Progress::Started {

@@ -64,10 +64,7 @@ pub(crate) enum Lost {
 
 impl Session {
     /// Opens a session through which BuildKit may use `content`.
-    pub(crate) async fn open(
-        connection: &Connection,
-        content: Arc<dyn Content>,
-    ) -> Result<Self, Status> {
+    pub(crate) async fn open(connection: &Connection, content: Arc<dyn Content>) -> Result<Self, Status> {
         let id = uuid::Uuid::new_v4().to_string();
         let (sender, receiver) = mpsc::channel::<BytesMessage>(PIPE_DEPTH);
         let mut request = Request::new(ReceiverStream::new(receiver));
@@ -75,9 +72,7 @@ impl Session {
         let mut control = connection.control();
         let incoming = timeout(OPEN_DEADLINE, control.session(request))
             .await
-            .map_err(|_| {
-                Status::deadline_exceeded(format!("no session within {OPEN_DEADLINE:?}"))
-            })??
+            .map_err(|_| Status::deadline_exceeded(format!("no session within {OPEN_DEADLINE:?}")))??
             .into_inner();
         let reader = StreamReader::new(incoming.map(|message| match message {
             Ok(message) => Ok(Bytes::from(message.data)),
@@ -88,11 +83,9 @@ impl Session {
             .with(async |data: Bytes| Ok::<_, io::Error>(BytesMessage { data: data.into() }));
         let writer = SinkWriter::new(CopyToBytes::new(Box::pin(sink)));
         let pulse = Pulse::default();
-        let server = tokio::spawn(serve(
-            tokio::io::join(reader, writer),
-            content,
-            pulse.clone(),
-        ));
+        let pipe = tokio::io::join(reader, writer);
+        #[expect(clippy::disallowed_methods, reason = "the session that holds it aborts it")]
+        let server = tokio::spawn(serve(pipe, content, pulse.clone()));
         Ok(Self {
             id,
             server: AbortOnDropHandle::new(server),

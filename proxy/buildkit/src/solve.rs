@@ -28,6 +28,8 @@ use exporter::Exporter;
 
 /// How long the last progress may lag behind the result.
 const LINGER: Duration = Duration::from_secs(1);
+/// How much earlier than the connection the session may notice that BuildKit is gone.
+const NOTICE: Duration = Duration::from_millis(200);
 /// What a partial download left behind by an interrupted solve makes BuildKit say (v0.32.2).
 const PARTIAL_DOWNLOAD: &str = "unsupported offset";
 
@@ -74,11 +76,7 @@ impl Client {
     /// # Errors
     /// [`Error`], told apart by [`Error::kind`]. A partial download that an earlier solve left behind is cleared away
     /// and the solve tried once more before that error is reported.
-    pub async fn solve(
-        &self,
-        solve: &Solve,
-        progress: impl FnMut(Progress) + Send,
-    ) -> Result<Solved, Error> {
+    pub async fn solve(&self, solve: &Solve, progress: impl FnMut(Progress) + Send) -> Result<Solved, Error> {
         let mut job = Job {
             solve,
             progress,
@@ -138,25 +136,22 @@ impl<P: FnMut(Progress) + Send> Job<'_, P> {
             End::ConnectionLost => Err(Error::ConnectionLost {
                 address: address.to_owned(),
             }),
-            End::SessionLost(_) if connection.closed().is_cancelled() => {
-                Err(Error::ConnectionLost {
+            End::SessionLost(lost) => {
+                if timeout(NOTICE, connection.closed().cancelled()).await.is_ok() {
+                    return Err(Error::ConnectionLost {
+                        address: address.to_owned(),
+                    });
+                }
+                Err(Error::SessionLost {
                     address: address.to_owned(),
+                    source: Box::new(lost),
                 })
             }
-            End::SessionLost(lost) => Err(Error::SessionLost {
-                address: address.to_owned(),
-                source: Box::new(lost),
-            }),
         }
     }
 
     /// Runs the solve with its status beside it, and watches connection and session.
-    async fn drive(
-        &mut self,
-        connection: &Connection,
-        session: &mut Session,
-        request: wire::SolveRequest,
-    ) -> End {
+    async fn drive(&mut self, connection: &Connection, session: &mut Session, request: wire::SolveRequest) -> End {
         let mut control = connection.control();
         let mut status = pin!(follow(
             connection.control(),
@@ -184,8 +179,7 @@ impl<P: FnMut(Progress) + Send> Job<'_, P> {
 
     /// A status that BuildKit sent, or one that tonic made because the connection broke.
     fn failure(&self, connection: &Connection, status: &tonic::Status) -> Error {
-        let local = std::error::Error::source(status).is_some();
-        if local || connection.closed().is_cancelled() {
+        if connection.is_broken_by(status) {
             return Error::ConnectionLost {
                 address: connection.address().to_owned(),
             };
@@ -202,10 +196,7 @@ async fn follow(
     progress: &mut (impl FnMut(Progress) + Send),
 ) {
     let started = Instant::now();
-    match control
-        .status(wire::StatusRequest { r#ref: reference })
-        .await
-    {
+    match control.status(wire::StatusRequest { r#ref: reference }).await {
         Ok(stream) => {
             let mut stream = stream.into_inner();
             while let Ok(Some(status)) = stream.message().await {
@@ -248,9 +239,7 @@ fn solved(address: &str, reply: wire::SolveResponse) -> Result<Solved, Error> {
             message,
         });
     };
-    let encoded = response
-        .get("containerimage.descriptor")
-        .map_or("", String::as_str);
+    let encoded = response.get("containerimage.descriptor").map_or("", String::as_str);
     let json = STANDARD.decode(encoded).unwrap_or_default();
     let Descriptor { media_type, size } = serde_json::from_slice(&json).unwrap_or_default();
     Ok(Solved {

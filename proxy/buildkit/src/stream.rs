@@ -8,11 +8,13 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::Address;
@@ -20,6 +22,9 @@ use crate::tls::Tls;
 
 /// How much of a child's standard error is kept, in bytes.
 const STDERR_TAIL: usize = 4096;
+
+/// How long a failure waits for the child's last words.
+const TAIL_DEADLINE: Duration = Duration::from_millis(200);
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -41,7 +46,10 @@ pub(crate) struct Opened {
 
 /// The end of what a child wrote to its standard error; empty without a child.
 #[derive(Clone, Default)]
-pub(crate) struct Tail(Arc<Mutex<VecDeque<u8>>>);
+pub(crate) struct Tail {
+    bytes: Arc<Mutex<VecDeque<u8>>>,
+    reader: Option<CancellationToken>,
+}
 
 /// Why no stream was opened.
 #[derive(Debug, thiserror::Error)]
@@ -83,9 +91,7 @@ async fn open_tcp(host: &str, port: u16, tls: Option<&Tls>) -> Result<Opened, Er
         return Ok(Opened::new(Box::new(tcp), None, Tail::default()));
     };
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let stream = tokio_rustls::TlsConnector::from(config)
-        .connect(name, tcp)
-        .await?;
+    let stream = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?;
     Ok(Opened::new(Box::new(stream), None, Tail::default()))
 }
 
@@ -100,12 +106,7 @@ fn open_container(docker: &Path, name: &str) -> io::Result<Opened> {
     let closed = || io::Error::other("the child has no standard streams");
     let stdin = child.stdin.take().ok_or_else(closed)?;
     let stdout = child.stdout.take().ok_or_else(closed)?;
-    let stderr = Tail::default();
-    tokio::spawn(
-        stderr
-            .clone()
-            .follow(child.stderr.take().ok_or_else(closed)?),
-    );
+    let stderr = Tail::of(child.stderr.take().ok_or_else(closed)?);
     Ok(Opened::new(
         Box::new(tokio::io::join(stdout, stdin)),
         Some(child),
@@ -121,49 +122,60 @@ impl Opened {
             _child: child,
             _closed: closed.clone().drop_guard(),
         };
-        Self {
-            stream,
-            closed,
-            stderr,
-        }
+        Self { stream, closed, stderr }
     }
 }
 
 impl Tail {
-    /// Reads until the child is gone: a full pipe would block it, a closed one would kill it.
-    async fn follow(self, mut from: ChildStderr) {
-        let mut buffer = [0; 1024];
-        while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            tail.extend(&buffer[..length]);
-            let excess = tail.len().saturating_sub(STDERR_TAIL);
-            tail.drain(..excess);
-        }
+    fn of(stderr: ChildStderr) -> Self {
+        let done = CancellationToken::new();
+        let tail = Self {
+            bytes: Arc::default(),
+            reader: Some(done.clone()),
+        };
+        let bytes = Arc::clone(&tail.bytes);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the child, which is killed with its stream"
+        )]
+        tokio::spawn(async move {
+            let _done = done.drop_guard();
+            keep_tail(stderr, &bytes).await;
+        });
+        tail
     }
 
-    pub(crate) fn text(&self) -> String {
-        let tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What was written, once the child has ended or [`TAIL_DEADLINE`] has passed.
+    pub(crate) async fn text(&self) -> String {
+        if let Some(reader) = &self.reader {
+            // Late is no failure: what is there is told.
+            let _ = timeout(TAIL_DEADLINE, reader.cancelled()).await;
+        }
+        let tail = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = tail.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 }
 
+/// Reads until the child is gone: a full pipe would block it, a closed one would kill it.
+async fn keep_tail(mut from: ChildStderr, tail: &Mutex<VecDeque<u8>>) {
+    let mut buffer = [0; 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend(&buffer[..length]);
+        let excess = tail.len().saturating_sub(STDERR_TAIL);
+        tail.drain(..excess);
+    }
+}
+
 impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

@@ -86,9 +86,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
         .collect::<Result<_, _>>()
         .map_err(pem)?;
     if all.is_empty() {
-        return Err(Error::NoCertificate {
-            path: path.to_owned(),
-        });
+        return Err(Error::NoCertificate { path: path.to_owned() });
     }
     Ok(all)
 }

@@ -102,19 +102,8 @@ impl Exec {
     }
 
     /// Mounts BuildKit's own lasting directory `id` at `dest`. Whatever else was to be mounted there gives way.
-    pub fn cache(
-        mut self,
-        dest: impl Into<String>,
-        id: impl Into<String>,
-        sharing: Sharing,
-    ) -> Self {
-        self.mounts.insert(
-            dest.into(),
-            Mount::Cache {
-                id: id.into(),
-                sharing,
-            },
-        );
+    pub fn cache(mut self, dest: impl Into<String>, id: impl Into<String>, sharing: Sharing) -> Self {
+        self.mounts.insert(dest.into(), Mount::Cache { id: id.into(), sharing });
         self
     }
 
@@ -130,12 +119,7 @@ impl Exec {
     }
 
     /// Mounts the path `selector` of another state read-only at `dest`.
-    pub fn bind_path(
-        mut self,
-        dest: impl Into<String>,
-        state: &State,
-        selector: impl Into<String>,
-    ) -> Self {
+    pub fn bind_path(mut self, dest: impl Into<String>, state: &State, selector: impl Into<String>) -> Self {
         let mount = Mount::Bind {
             state: state.clone(),
             selector: selector.into(),
@@ -174,11 +158,7 @@ impl Exec {
     fn to_wire(&self, mounts: Vec<pb::Mount>) -> pb::ExecOp {
         let meta = pb::Meta {
             args: self.argv.clone(),
-            env: self
-                .env
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
+            env: self.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             cwd: self.cwd.clone(),
             user: self.user.clone(),
             ..pb::Meta::default()
@@ -198,12 +178,7 @@ impl Exec {
 
 impl Mount {
     /// Mounts without an output: -1 says so for both ends (an absent value would mean the first one).
-    fn to_wire(
-        &self,
-        dest: &str,
-        inputs: &mut Vec<State>,
-        caps: &mut BTreeSet<&'static str>,
-    ) -> pb::Mount {
+    fn to_wire(&self, dest: &str, inputs: &mut Vec<State>, caps: &mut BTreeSet<&'static str>) -> pb::Mount {
         let mut wire = pb::Mount {
             dest: dest.to_owned(),
             input: -1,

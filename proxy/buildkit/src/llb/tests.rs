@@ -57,6 +57,7 @@ fn a_source_is_as_buildkit_wants_it() {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[test]
 fn an_exec_is_as_buildkit_wants_it() {
     let state = image(1)
@@ -77,23 +78,12 @@ fn an_exec_is_as_buildkit_wants_it() {
     let meta = exec.meta.clone().unwrap();
     assert_eq!(meta.args, ["/bin/sh", "-c", "true"]);
     assert_eq!(meta.env, ["A=1", "B=2"]);
-    assert_eq!(
-        (meta.cwd.as_str(), meta.user.as_str()),
-        ("/tmp", "1000:1000")
-    );
+    assert_eq!((meta.cwd.as_str(), meta.user.as_str()), ("/tmp", "1000:1000"));
     assert_eq!(exec.network(), pb::NetMode::None);
     let mounts: Vec<_> = exec
         .mounts
         .iter()
-        .map(|m| {
-            (
-                m.dest.as_str(),
-                m.input,
-                m.output,
-                m.readonly,
-                m.mount_type(),
-            )
-        })
+        .map(|m| (m.dest.as_str(), m.input, m.output, m.readonly, m.mount_type()))
         .collect();
     let expected = [
         ("/", 0, 0, false, pb::MountType::Bind),
@@ -119,10 +109,7 @@ fn an_exec_is_as_buildkit_wants_it() {
 fn a_name_is_no_part_of_the_operation() {
     let named = |name: &str| image(1).exec(["true"]).name(name).run();
     assert_eq!(named("a").digest(), named("b").digest());
-    assert_ne!(
-        named("a").definition().to_bytes(),
-        named("b").definition().to_bytes()
-    );
+    assert_ne!(named("a").definition().to_bytes(), named("b").definition().to_bytes());
 }
 
 /// What an exec of the property test may carry, by destination or variable name.
@@ -151,11 +138,7 @@ fn build(parts: &[Part]) -> State {
         Part::Env(number) => exec.env(format!("E{number}"), "x"),
         // Two in three share an image, so that inputs are shared too.
         Part::Bind(number) => exec.bind(format!("/b{number}"), &image(number % 3)),
-        Part::Cache(number) => exec.cache(
-            format!("/c{number}"),
-            format!("id{number}"),
-            Sharing::Shared,
-        ),
+        Part::Cache(number) => exec.cache(format!("/c{number}"), format!("id{number}"), Sharing::Shared),
         Part::Tmpfs(number) => exec.tmpfs(format!("/t{number}"), None),
     };
     parts.iter().fold(image(0).exec(["true"]), apply).run()

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use bollard_buildkit_proto::health::health_check_response::ServingStatus;
 use bollard_buildkit_proto::health::health_server;
-use bollard_buildkit_proto::health::{
-    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
-};
+use bollard_buildkit_proto::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Request, Response, Status};
 
@@ -53,27 +51,18 @@ impl Health {
 impl health_server::Health for Health {
     type WatchStream = tokio_stream::Empty<Result<HealthCheckResponse, Status>>;
 
-    async fn check(
-        &self,
-        _: Request<HealthCheckRequest>,
-    ) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(&self, _: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         self.0.beat();
         Ok(Response::new(HealthCheckResponse {
             status: ServingStatus::Serving.into(),
         }))
     }
 
-    async fn list(
-        &self,
-        _: Request<HealthListRequest>,
-    ) -> Result<Response<HealthListResponse>, Status> {
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
         Err(Status::unimplemented("only Check is served"))
     }
 
-    async fn watch(
-        &self,
-        _: Request<HealthCheckRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("only Check is served"))
     }
 }
@@ -86,16 +75,15 @@ mod tests {
     async fn silence_counts_from_the_last_beat() {
         let pulse = Pulse::default();
         let start = Instant::now();
-        let silence = tokio::spawn({
-            let pulse = pulse.clone();
-            async move {
-                pulse.silent_for(Duration::from_secs(60)).await;
-                start.elapsed()
-            }
-        });
-        tokio::time::advance(Duration::from_secs(30)).await;
-        pulse.beat();
-        let elapsed = silence.await.unwrap();
-        assert!(elapsed >= Duration::from_secs(90), "{elapsed:?}");
+        let silent = async {
+            pulse.silent_for(Duration::from_secs(60)).await;
+            start.elapsed()
+        };
+        let beat = async {
+            sleep_until(start + Duration::from_secs(30)).await;
+            pulse.beat();
+        };
+        let (elapsed, ()) = tokio::join!(silent, beat);
+        assert_eq!(elapsed.as_secs(), 90);
     }
 }

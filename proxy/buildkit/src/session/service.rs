@@ -19,9 +19,7 @@ use tower::{Service, service_fn};
 
 use super::content::{ByteStream, Content};
 use super::health::Pulse;
-use super::wire::{
-    Info, InfoRequest, InfoResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse,
-};
+use super::wire::{Info, InfoRequest, InfoResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse};
 use write::Writer;
 
 pub(crate) const INFO: &str = "/containerd.services.content.v1.Content/Info";
@@ -65,15 +63,8 @@ impl ContentService {
     }
 
     /// As containerd's own server does: beyond the end is OutOfRange, too long a range is cut, none means the rest.
-    async fn read(
-        self,
-        request: Request<ReadRequest>,
-    ) -> Reply<BoxStream<'static, Result<ReadResponse, Status>>> {
-        let ReadRequest {
-            digest,
-            offset,
-            size,
-        } = request.into_inner();
+    async fn read(self, request: Request<ReadRequest>) -> Reply<BoxStream<'static, Result<ReadResponse, Status>>> {
+        let ReadRequest { digest, offset, size } = request.into_inner();
         let total = self.size(&digest).await?;
         let offset = u64::try_from(offset).unwrap_or(0);
         let Some(rest) = total.checked_sub(offset) else {
@@ -97,9 +88,7 @@ impl ContentService {
             rest: length,
             pulse: self.pulse,
         };
-        Ok(Response::new(
-            stream::try_unfold(pieces, Pieces::next).boxed(),
-        ))
+        Ok(Response::new(stream::try_unfold(pieces, Pieces::next).boxed()))
     }
 
     async fn write(
@@ -107,9 +96,7 @@ impl ContentService {
         request: Request<Streaming<WriteRequest>>,
     ) -> Reply<BoxStream<'static, Result<WriteResponse, Status>>> {
         let writer = Writer::new(self.content, self.ingests, self.pulse, request.into_inner());
-        Ok(Response::new(
-            stream::try_unfold(writer, Writer::step).boxed(),
-        ))
+        Ok(Response::new(stream::try_unfold(writer, Writer::step).boxed()))
     }
 
     async fn size(&self, digest: &str) -> Result<u64, Status> {
@@ -123,9 +110,7 @@ impl ContentService {
         match request.uri().path() {
             INFO => {
                 let handler = service_fn(move |request| self.clone().info(request));
-                grpc::<InfoResponse, InfoRequest>()
-                    .unary(handler, request)
-                    .await
+                grpc::<InfoResponse, InfoRequest>().unary(handler, request).await
             }
             READ => {
                 let handler = service_fn(move |request| self.clone().read(request));
@@ -135,9 +120,7 @@ impl ContentService {
             }
             WRITE => {
                 let handler = service_fn(move |request| self.clone().write(request));
-                grpc::<WriteResponse, WriteRequest>()
-                    .streaming(handler, request)
-                    .await
+                grpc::<WriteResponse, WriteRequest>().streaming(handler, request).await
             }
             path => Status::unimplemented(format!("{path} is not served")).into_http(),
         }
@@ -191,16 +174,12 @@ impl Pieces {
                 Some(bytes) => self.buffered = bytes?,
                 None => {
                     let Self { digest, rest, .. } = &self;
-                    return Err(Status::data_loss(format!(
-                        "blob {digest}: ended {rest} bytes early"
-                    )));
+                    return Err(Status::data_loss(format!("blob {digest}: ended {rest} bytes early")));
                 }
             }
         }
         let rest = usize::try_from(self.rest).unwrap_or(usize::MAX);
-        let data = self
-            .buffered
-            .split_to(self.buffered.len().min(PIECE).min(rest));
+        let data = self.buffered.split_to(self.buffered.len().min(PIECE).min(rest));
         let reply = ReadResponse {
             offset: to_wire(self.offset)?,
             data,
@@ -216,17 +195,11 @@ impl Pieces {
 /// The one algorithm that BuildKit and registries use, in its one spelling.
 fn check_digest(digest: &str) -> Result<(), Status> {
     let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-    if hex.len() == 64
-        && hex
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    {
+    if hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return Ok(());
     }
     let shown: String = digest.chars().take(128).collect();
-    Err(Status::invalid_argument(format!(
-        "{shown:?} is no sha256 digest"
-    )))
+    Err(Status::invalid_argument(format!("{shown:?} is no sha256 digest")))
 }
 
 fn to_wire(number: u64) -> Result<i64, Status> {

@@ -137,9 +137,7 @@ impl Details {
                 "gatewayapi.ExitMessage+json" => {
                     details.exit_code = json(&any.value).map(|exit: ExitMessage| exit.code)
                 }
-                "errdefs.Vertex+json" => {
-                    details.vertex = json(&any.value).map(|vertex: VertexDetail| vertex.digest)
-                }
+                "errdefs.Vertex+json" => details.vertex = json(&any.value).map(|vertex: VertexDetail| vertex.digest),
                 _ => {}
             }
         }
@@ -160,11 +158,7 @@ pub(super) fn classify(address: &str, status: &tonic::Status, tracker: &Tracker)
     if let Some(exit_code) = details.exit_code {
         let digest = details.vertex.unwrap_or_default();
         let (vertex, log) = (tracker.name(&digest), tracker.log_tail(&digest).to_owned());
-        return Error::ExecFailed {
-            exit_code,
-            vertex,
-            log,
-        };
+        return Error::ExecFailed { exit_code, vertex, log };
     }
     if message.contains("no active session") {
         return Error::SessionLost {
@@ -225,18 +219,10 @@ mod tests {
         let table = [
             ("empty", vec![], none()),
             ("not protobuf", b"\xff\xff\xff".to_vec(), none()),
-            (
-                "exit code",
-                encode(vec![detail(exit, r#"{"Code":42}"#)]),
-                code(42),
-            ),
+            ("exit code", encode(vec![detail(exit, r#"{"Code":42}"#)]), code(42)),
             ("no code", encode(vec![detail(exit, "{}")]), code(0)),
             ("not JSON", encode(vec![detail(exit, "{")]), none()),
-            (
-                "negative",
-                encode(vec![detail(exit, r#"{"Code":-1}"#)]),
-                none(),
-            ),
+            ("negative", encode(vec![detail(exit, r#"{"Code":-1}"#)]), none()),
             (
                 "another type",
                 encode(vec![detail("x/stack.Stack+json", r#"{"Code":1}"#)]),
@@ -261,10 +247,7 @@ mod tests {
 
     #[test]
     fn statuses_are_sorted_into_kinds() {
-        let details = encode(vec![detail(
-            "x/gatewayapi.ExitMessage+json",
-            r#"{"Code":3}"#,
-        )]);
+        let details = encode(vec![detail("x/gatewayapi.ExitMessage+json", r#"{"Code":3}"#)]);
         let table = [
             (
                 Status::with_details(Code::Unknown, "exit", details.into()),
@@ -278,18 +261,12 @@ mod tests {
                 Status::unknown("unknown API capability source.ocilayout"),
                 Kind::MissingCapability,
             ),
-            (
-                Status::unknown("unknown scheme oci-layout"),
-                Kind::MissingCapability,
-            ),
+            (Status::unknown("unknown scheme oci-layout"), Kind::MissingCapability),
             (
                 Status::unknown("exporter \"oci\" could not be found"),
                 Kind::MissingCapability,
             ),
-            (
-                Status::unimplemented("unknown method"),
-                Kind::MissingCapability,
-            ),
+            (Status::unimplemented("unknown method"), Kind::MissingCapability),
             (Status::not_found("blob could not be found"), Kind::Other),
         ];
         for (status, kind) in table {

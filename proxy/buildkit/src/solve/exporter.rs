@@ -62,9 +62,7 @@ impl Exporter {
     }
 
     pub(crate) fn attrs(&self) -> impl Iterator<Item = (String, String)> {
-        self.attrs
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
+        self.attrs.iter().map(|(name, value)| (name.clone(), value.clone()))
     }
 }
 
@@ -87,9 +85,6 @@ mod tests {
             ("source-date-epoch", "7"),
             ("tar", "false"),
         ];
-        assert_eq!(
-            attrs,
-            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        );
+        assert_eq!(attrs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -20,7 +20,7 @@ impl Own {
     }
 
     fn endpoint(&self) -> Endpoint {
-        // The rest of the machine's path is for the client's child alone: it needs runc.
+        // No docker there; the child itself inherits the test's own path, on which it finds runc.
         let directory = program().parent().unwrap().to_owned();
         auto(AutoOptions {
             state_dir: self.0.path().to_owned(),
@@ -63,14 +63,6 @@ fn connect_error(error: ClientError) -> ConnectError {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn auto_starts_a_daemon_once_starts_it_again_and_ends_it() {
     let own = Own::new();
@@ -92,10 +84,7 @@ async fn auto_starts_a_daemon_once_starts_it_again_and_ends_it() {
 
     let second = own.pid().unwrap();
     client.shutdown().await;
-    assert!(
-        test_kill_process(second).is_err(),
-        "it outlived the shutdown"
-    );
+    assert!(test_kill_process(second).is_err(), "it outlived the shutdown");
     assert_eq!(own.pid(), None);
 }
 
@@ -109,10 +98,7 @@ async fn auto_takes_over_a_daemon_that_was_left_behind() {
 
     let client = Client::new(own.endpoint());
     client.info().await.unwrap();
-    assert!(
-        !own.0.path().join("buildkitd.log").exists(),
-        "a second one was started"
-    );
+    assert!(!own.0.path().join("buildkitd.log").exists(), "a second one was started");
     // It is the test's child, so it stays visible as a zombie until the test waits for it.
     let shutdown = tokio::spawn(async move { client.shutdown().await });
     left.wait();
@@ -182,8 +168,7 @@ async fn auto_says_every_place_where_it_looked() {
     }
     let nothing = connect_error(Client::new(auto(bare())).info().await.unwrap_err()).to_string();
     assert!(
-        nothing.contains("BUILDKIT_HOST (not set)")
-            && nothing.contains("docker on PATH (no such program)"),
+        nothing.contains("BUILDKIT_HOST (not set)") && nothing.contains("docker on PATH (no such program)"),
         "{nothing}"
     );
 }
@@ -215,10 +200,7 @@ async fn a_container_is_reached_through_docker() {
             ..bare()
         },
     };
-    Client::new(named("buildx_buildkit_test0"))
-        .workers()
-        .await
-        .unwrap();
+    Client::new(named("buildx_buildkit_test0")).workers().await.unwrap();
     Client::new(auto(AutoOptions {
         path: path.clone(),
         ..bare()
@@ -228,65 +210,50 @@ async fn a_container_is_reached_through_docker() {
     .unwrap();
 
     let error = connect_error(Client::new(named("absent")).info().await.unwrap_err());
-    assert!(
-        error.to_string().contains("No such container: absent"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("No such container: absent"), "{error}");
+}
+
+fn tcp(host: &str, port: u16) -> Address {
+    Address::Tcp {
+        host: host.to_owned(),
+        port,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tcp_works_in_the_clear_and_with_certificates_on_both_sides() {
-    let certificates = Certificates::new();
-    let (clear, secure) = (free_port(), free_port());
-    let tcp = |host: &str, port| Address::Tcp {
-        host: host.to_owned(),
-        port,
-    };
-    let mut plain = Buildkitd::new().with(&["--addr", &tcp("127.0.0.1", clear).to_string()]);
-    plain.start();
-    plain
-        .answers(&Client::new(endpoint(tcp("127.0.0.1", clear), None)))
-        .await;
+async fn tcp_works_in_the_clear() {
+    let mut daemon = Buildkitd::new().with(&["--addr", "tcp://127.0.0.1:0"]);
+    daemon.start();
+    let address = tcp("127.0.0.1", daemon.port().await);
+    daemon.answers(&Client::new(endpoint(address, None))).await;
+}
 
-    let mut locked = Buildkitd::new().with(&[
-        "--addr",
-        &tcp("127.0.0.1", secure).to_string(),
-        "--tlscacert",
-        &certificates.path("ca.pem"),
-        "--tlscert",
-        &certificates.path("server.pem"),
-        "--tlskey",
-        &certificates.path("server.key"),
-    ]);
-    locked.start();
-    let ours = certificates.tls("client");
-    locked
-        .answers(&Client::new(endpoint(
-            tcp("127.0.0.1", secure),
-            Some(ours.clone()),
-        )))
-        .await;
-    locked
-        .answers(&Client::new(endpoint(
-            tcp("localhost", secure),
-            Some(ours.clone()),
-        )))
-        .await;
-
-    let other_ca = Certificates::new();
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_works_with_certificates_on_both_sides_only() {
+    let (right, wrong) = (Certificates::new(), Certificates::new());
+    let mut daemon = right.daemon();
+    daemon.start();
+    let port = daemon.port().await;
+    let ours = right.tls("client");
+    for host in ["127.0.0.1", "localhost"] {
+        daemon
+            .answers(&Client::new(endpoint(tcp(host, port), Some(ours.clone()))))
+            .await;
+    }
     let table = [
         ("no TLS", None),
         (
-            "a certificate of another CA",
+            "a client of another CA",
             Some(Tls {
                 ca: ours.ca.clone(),
-                ..other_ca.tls("client")
+                ..wrong.tls("client")
             }),
         ),
         (
             "a server of another CA",
             Some(Tls {
-                ca: other_ca.tls("client").ca,
+                ca: wrong.tls("client").ca,
                 ..ours.clone()
             }),
         ),
@@ -300,9 +267,7 @@ async fn tcp_works_in_the_clear_and_with_certificates_on_both_sides() {
     ];
     for (name, tls) in table {
         let begun = Instant::now();
-        let refused = Client::new(endpoint(tcp("127.0.0.1", secure), tls))
-            .info()
-            .await;
+        let refused = Client::new(endpoint(tcp("127.0.0.1", port), tls)).info().await;
         assert!(refused.is_err(), "{name}");
         assert!(
             begun.elapsed() < Duration::from_secs(6),
@@ -325,18 +290,11 @@ async fn what_does_not_answer_is_given_up() {
             .unwrap_err(),
     );
     assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
-    assert!(
-        begun.elapsed() < Duration::from_secs(6),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 
     let missing = endpoint(Address::Unix(dir.path().join("missing.sock")), None);
     let error = connect_error(Client::new(missing).info().await.unwrap_err());
-    assert!(
-        matches!(error, ConnectError::NoConnection { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ConnectError::NoConnection { .. }), "{error:?}");
 }
 
 fn script(dir: &Path, name: &str, body: &str) {
@@ -352,18 +310,12 @@ struct Certificates(TempDir);
 impl Certificates {
     fn new() -> Self {
         let certificates = Self(tempfile::tempdir().unwrap());
-        certificates.openssl(&[
-            "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca",
-        ]);
+        certificates.openssl(&["-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca"]);
         for (name, extension) in [
             ("server", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
             ("client", "extendedKeyUsage=clientAuth"),
         ] {
-            let (key, pem, subject) = (
-                format!("{name}.key"),
-                format!("{name}.pem"),
-                format!("/CN={name}"),
-            );
+            let (key, pem, subject) = (format!("{name}.key"), format!("{name}.pem"), format!("/CN={name}"));
             certificates.openssl(&[
                 "-x509",
                 "-CA",
@@ -385,6 +337,13 @@ impl Certificates {
         certificates
     }
 
+    /// A daemon that listens on TCP with the server's certificate and asks clients for theirs.
+    fn daemon(&self) -> Buildkitd {
+        let (ca, cert, key) = (self.path("ca.pem"), self.path("server.pem"), self.path("server.key"));
+        let files = ["--tlscacert", &ca, "--tlscert", &cert, "--tlskey", &key];
+        Buildkitd::new().with(&[&files[..], &["--addr", "tcp://127.0.0.1:0"]].concat())
+    }
+
     fn openssl(&self, arguments: &[&str]) {
         let common = [
             "req",
@@ -402,11 +361,7 @@ impl Certificates {
             .current_dir(self.0.path())
             .output();
         let output = output.expect("openssl is missing");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn path(&self, name: &str) -> String {

@@ -52,10 +52,7 @@ impl Buildkitd {
     }
 
     pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
-        self.extra = arguments
-            .iter()
-            .map(|argument| (*argument).to_owned())
-            .collect();
+        self.extra = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         self
     }
 
@@ -83,6 +80,8 @@ impl Buildkitd {
             .arg(format!("unix://{}", self.socket().display()))
             .arg("--config")
             .arg(config)
+            .arg("--otel-socket-path")
+            .arg(self.dir().join("otel.sock"))
             .args(&self.extra)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -107,6 +106,22 @@ impl Buildkitd {
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir().join("log")).unwrap()
+    }
+
+    /// The port of its TCP address, which it logs when it listens there.
+    pub(crate) async fn port(&self) -> u16 {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let log = self.log();
+            let rest = log
+                .split_once("running server on 127.0.0.1:")
+                .map_or("", |(_, rest)| rest);
+            if let Some((port, _)) = rest.split_once('"') {
+                return port.parse().unwrap();
+            }
+            assert!(Instant::now() < deadline, "buildkitd does not listen\n{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

@@ -14,21 +14,12 @@ async fn a_failed_command_tells_its_code_its_name_and_its_last_words() {
         .name("the patch")
         .run();
     let error = bench.solve(&state).await.0.unwrap_err();
-    let SolveError::ExecFailed {
-        exit_code,
-        vertex,
-        log,
-    } = &error
-    else {
+    let SolveError::ExecFailed { exit_code, vertex, log } = &error else {
         panic!("{error:?}")
     };
     assert_eq!((*exit_code, vertex.as_str()), (42, "the patch"));
     assert!(log.contains("last words"), "{log:?}");
-    bench
-        .solve(&bench.sh("echo fine > /fine").run())
-        .await
-        .0
-        .unwrap();
+    bench.solve(&bench.sh("echo fine > /fine").run()).await.0.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,20 +29,12 @@ async fn a_solve_ends_at_its_limit_and_the_next_one_works() {
     plan.timeout = Duration::from_secs(3);
     let begun = Instant::now();
     let error = bench.client.solve(&plan, |_| ()).await.unwrap_err();
-    assert!(
-        begun.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     let SolveError::TimedOut { running, .. } = &error else {
         panic!("{error:?}")
     };
     assert_eq!(running, &["the long one"]);
-    bench
-        .solve(&bench.sh("echo fine > /fine").run())
-        .await
-        .0
-        .unwrap();
+    bench.solve(&bench.sh("echo fine > /fine").run()).await.0.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,11 +56,7 @@ async fn a_killed_buildkitd_is_noticed_at_once_and_found_again() {
     let begun = Instant::now();
     bench.daemon.kill();
     let error = solving.await.unwrap().unwrap_err();
-    assert!(
-        begun.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(error.kind(), SolveErrorKind::Unreachable, "{error:?}");
 
     let gone = bench.solve(&bench.state()).await.0.unwrap_err();
@@ -85,11 +64,7 @@ async fn a_killed_buildkitd_is_noticed_at_once_and_found_again() {
 
     bench.daemon.start();
     bench.daemon.answers(&bench.client).await;
-    bench
-        .solve(&bench.sh("echo fine > /fine").run())
-        .await
-        .0
-        .unwrap();
+    bench.solve(&bench.sh("echo fine > /fine").run()).await.0.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,12 +83,7 @@ async fn a_base_that_is_not_there_is_told() {
     let bench = Bench::new().await;
     let missing = crate::image::platform();
     let digest = crate::store::digest(b"missing");
-    let state = patchport_buildkit::llb::State::oci_layout(
-        "base",
-        "example.org/missing",
-        &digest,
-        &missing,
-    );
+    let state = patchport_buildkit::llb::State::oci_layout("base", "example.org/missing", &digest, &missing);
     let error = bench.solve(&state).await.0.unwrap_err();
     let SolveError::Failed { message, .. } = &error else {
         panic!("{error:?}")

@@ -75,13 +75,8 @@ fn architecture() -> &'static str {
 
 /// The programs, and whatever `ldd` says that they load, at the paths where they are looked for.
 fn programs() -> BTreeSet<PathBuf> {
-    let mut all: BTreeSet<_> = ["/bin/sh", "/bin/sleep", "/bin/cat"]
-        .map(PathBuf::from)
-        .into();
-    let output = Command::new("ldd")
-        .args(&all)
-        .output()
-        .expect("ldd is missing");
+    let mut all: BTreeSet<_> = ["/bin/sh", "/bin/sleep", "/bin/cat"].map(PathBuf::from).into();
+    let output = Command::new("ldd").args(&all).output().expect("ldd is missing");
     let text = String::from_utf8(output.stdout).unwrap();
     let paths = text
         .split_whitespace()
@@ -96,8 +91,7 @@ fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o755);
-        tar.append_data(&mut header, path, bytes.as_slice())
-            .unwrap();
+        tar.append_data(&mut header, path, bytes.as_slice()).unwrap();
     }
     tar.into_inner().unwrap()
 }
@@ -107,14 +101,7 @@ pub(crate) fn paths(layer: &[u8]) -> Vec<String> {
     let mut tar = tar::Archive::new(layer);
     tar.entries()
         .unwrap()
-        .map(|entry| {
-            entry
-                .unwrap()
-                .path()
-                .unwrap()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|entry| entry.unwrap().path().unwrap().to_string_lossy().into_owned())
         .collect()
 }
 
@@ -127,8 +114,5 @@ fn noise(length: usize) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    std::iter::repeat_with(word)
-        .flatten()
-        .take(length)
-        .collect()
+    std::iter::repeat_with(word).flatten().take(length).collect()
 }

@@ -1,10 +1,15 @@
 //! The client against a real `buildkitd`, which every test starts for itself: what is promised of a solve, what a fault
 //! looks like and how quickly, and that the next solve works again.
+
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests end with their tasks, and read one variable in one place"
 )]
 
 mod connecting;
@@ -52,9 +57,7 @@ impl Bench {
     }
 
     fn sh(&self, script: &str) -> Exec {
-        self.state()
-            .exec(["/bin/sh", "-ec", script])
-            .env("PATH", "/bin")
+        self.state().exec(["/bin/sh", "-ec", script]).env("PATH", "/bin")
     }
 
     fn plan(&self, state: &State) -> Solve {
@@ -68,10 +71,7 @@ impl Bench {
 
     async fn solve(&self, state: &State) -> (Result<Solved, SolveError>, Vec<Progress>) {
         let mut events = Vec::new();
-        let result = self
-            .client
-            .solve(&self.plan(state), |event| events.push(event))
-            .await;
+        let result = self.client.solve(&self.plan(state), |event| events.push(event)).await;
         (result, events)
     }
 }

@@ -20,10 +20,7 @@ fn log_of(events: &[Progress]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_new_layer_comes_back_and_the_base_stays_as_it_was() {
     let bench = Bench::new().await;
-    let state = bench
-        .sh("echo patched > /patched; echo said")
-        .name("the patch")
-        .run();
+    let state = bench.sh("echo patched > /patched; echo said").name("the patch").run();
     let (result, events) = bench.solve(&state).await;
     let solved = result.unwrap();
 
@@ -40,15 +37,9 @@ async fn only_the_new_layer_comes_back_and_the_base_stays_as_it_was() {
             "{needed} not in {written:?}"
         );
     }
-    assert!(
-        !written.contains(&bench.base.layer),
-        "the base layer was sent back"
-    );
+    assert!(!written.contains(&bench.base.layer), "the base layer was sent back");
     assert_eq!(written.len(), 3, "{written:?}");
-    assert_eq!(
-        solved.media_type,
-        "application/vnd.oci.image.manifest.v1+json"
-    );
+    assert_eq!(solved.media_type, "application/vnd.oci.image.manifest.v1+json");
     assert_eq!(solved.size, bench.store.blob(&solved.digest).len() as u64);
 
     let config = bench.store.json(config);
@@ -56,13 +47,10 @@ async fn only_the_new_layer_comes_back_and_the_base_stays_as_it_was() {
     assert_eq!(config["config"]["Labels"]["kept"], "yes");
     assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
 
-    let started =
-        |event: &Progress| matches!(event, Progress::Started { name, .. } if name == "the patch");
-    let completed = |event: &Progress| matches!(event, Progress::Completed { name, cached: false, .. } if name == "the patch");
-    assert!(
-        events.iter().any(started) && events.iter().any(completed),
-        "{events:?}"
-    );
+    let started = |event: &Progress| matches!(event, Progress::Started { name, .. } if name == "the patch");
+    let completed =
+        |event: &Progress| matches!(event, Progress::Completed { name, cached: false, .. } if name == "the patch");
+    assert!(events.iter().any(started) && events.iter().any(completed), "{events:?}");
     assert_eq!(log_of(&events), "said\n");
 }
 
@@ -78,17 +66,15 @@ async fn the_same_solve_again_reads_and_writes_no_layer() {
     assert_eq!(second.unwrap().digest, first.digest);
     assert_eq!(bench.store.read_of(&bench.base.layer), read);
     assert_eq!(bench.store.take_written(), Vec::<String>::new());
-    let cached = |event: &Progress| matches!(event, Progress::Completed { name, cached: true, .. } if name == "the patch");
+    let cached =
+        |event: &Progress| matches!(event, Progress::Completed { name, cached: true, .. } if name == "the patch");
     assert!(events.iter().any(cached), "{events:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mounts_are_there_for_the_command_and_leave_nothing() {
     let bench = Bench::new().await;
-    let files = Image::new(
-        &bench.store,
-        &[("data/x".to_owned(), b"from the files".to_vec())],
-    );
+    let files = Image::new(&bench.store, &[("data/x".to_owned(), b"from the files".to_vec())]);
     let script = "cat /files/data/x; cat /one/x; echo -n kept >> /cache/y; cat /cache/y; echo z > /tmpfs/z; \
                   if (echo no > /files/no) 2>/dev/null; then exit 3; fi; echo end > /end";
     let exec = |epoch: &str| {
@@ -107,13 +93,8 @@ async fn mounts_are_there_for_the_command_and_leave_nothing() {
     let (result, events) = bench.solve(&exec("1")).await;
     let manifest = bench.store.json(&result.unwrap().digest);
     assert_eq!(log_of(&events), "from the filesfrom the fileskept");
-    let layer = bench
-        .store
-        .blob(manifest["layers"][1]["digest"].as_str().unwrap());
-    let left: Vec<_> = paths(&layer)
-        .into_iter()
-        .filter(|path| !path.ends_with('/'))
-        .collect();
+    let layer = bench.store.blob(manifest["layers"][1]["digest"].as_str().unwrap());
+    let left: Vec<_> = paths(&layer).into_iter().filter(|path| !path.ends_with('/')).collect();
     assert_eq!(left, ["end"]);
 
     let (result, events) = bench.solve(&exec("2")).await;
@@ -130,18 +111,9 @@ async fn layers_are_compressed_as_told() {
     let bench = Bench::new().await;
     let state = bench.sh("echo patched > /patched").run();
     let table = [
-        (
-            Compression::Gzip,
-            "application/vnd.oci.image.layer.v1.tar+gzip",
-        ),
-        (
-            Compression::Zstd,
-            "application/vnd.oci.image.layer.v1.tar+zstd",
-        ),
-        (
-            Compression::Uncompressed,
-            "application/vnd.oci.image.layer.v1.tar",
-        ),
+        (Compression::Gzip, "application/vnd.oci.image.layer.v1.tar+gzip"),
+        (Compression::Zstd, "application/vnd.oci.image.layer.v1.tar+zstd"),
+        (Compression::Uncompressed, "application/vnd.oci.image.layer.v1.tar"),
     ];
     for (compression, media_type) in table {
         let mut plan = bench.plan(&state);
@@ -152,9 +124,7 @@ async fn layers_are_compressed_as_told() {
         let manifest = bench.store.json(&solved.digest);
         assert_eq!(manifest["layers"][1]["mediaType"], media_type);
         assert_eq!(manifest["layers"][0]["digest"], bench.base.layer.as_str());
-        let config = bench
-            .store
-            .json(manifest["config"]["digest"].as_str().unwrap());
+        let config = bench.store.json(manifest["config"]["digest"].as_str().unwrap());
         assert_eq!(config["created"], "2023-11-14T22:13:20Z");
     }
 }
@@ -164,9 +134,6 @@ async fn workers_list_the_native_platform_first() {
     let bench = Bench::new().await;
     let workers = bench.client.workers().await.unwrap();
     assert_eq!(workers[0].native_platform(), Some(&platform()));
-    assert_eq!(
-        workers[0].labels["org.mobyproject.buildkit.worker.executor"],
-        "oci"
-    );
+    assert_eq!(workers[0].labels["org.mobyproject.buildkit.worker.executor"], "oci");
     assert!(!bench.client.info().await.unwrap().version.is_empty());
 }

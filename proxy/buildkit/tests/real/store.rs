@@ -49,13 +49,7 @@ impl Memory {
 
     /// The bytes that BuildKit was sent of a blob.
     pub(crate) fn read_of(&self, digest: &str) -> u64 {
-        self.0
-            .lock()
-            .unwrap()
-            .read
-            .get(digest)
-            .copied()
-            .unwrap_or(0)
+        self.0.lock().unwrap().read.get(digest).copied().unwrap_or(0)
     }
 
     /// The blobs that BuildKit committed since the last call.
@@ -76,21 +70,10 @@ impl Memory {
 #[async_trait]
 impl Content for Memory {
     async fn info(&self, digest: &str) -> Result<Option<u64>, ContentError> {
-        Ok(self
-            .0
-            .lock()
-            .unwrap()
-            .blobs
-            .get(digest)
-            .map(|blob| blob.len() as u64))
+        Ok(self.0.lock().unwrap().blobs.get(digest).map(|blob| blob.len() as u64))
     }
 
-    async fn read(
-        &self,
-        digest: &str,
-        offset: u64,
-        length: u64,
-    ) -> Result<ByteStream, ContentError> {
+    async fn read(&self, digest: &str, offset: u64, length: u64) -> Result<ByteStream, ContentError> {
         let mut inner = self.0.lock().unwrap();
         let blob = inner.blobs[digest].clone();
         *inner.read.entry(digest.to_owned()).or_default() += length;
@@ -108,11 +91,7 @@ impl Content for Memory {
         }
         // Odd pieces, so that nobody leans on their size.
         let range = blob.slice(offset as usize..(offset + length) as usize);
-        let pieces: Vec<_> = range
-            .chunks(70_001)
-            .map(Bytes::copy_from_slice)
-            .map(Ok)
-            .collect();
+        let pieces: Vec<_> = range.chunks(70_001).map(Bytes::copy_from_slice).map(Ok).collect();
         Ok(stream::iter(pieces).boxed())
     }
 
@@ -142,10 +121,7 @@ impl Ingest for Writing {
     }
 
     async fn commit(self: Box<Self>, stated: &str, size: u64) -> Result<(), ContentError> {
-        assert_eq!(
-            (digest(&self.bytes).as_str(), self.bytes.len() as u64),
-            (stated, size)
-        );
+        assert_eq!((digest(&self.bytes).as_str(), self.bytes.len() as u64), (stated, size));
         let mut inner = self.store.lock().unwrap();
         inner.blobs.insert(stated.to_owned(), self.bytes.into());
         inner.written.push(stated.to_owned());

@@ -58,9 +58,8 @@ impl Writer {
             return Ok(None);
         };
         self.pulse.beat();
-        let action = WriteAction::try_from(request.action).map_err(|_| {
-            Status::invalid_argument(format!("action {} is not known", request.action))
-        })?;
+        let action = WriteAction::try_from(request.action)
+            .map_err(|_| Status::invalid_argument(format!("action {} is not known", request.action)))?;
         let open = match std::mem::replace(&mut self.stage, Stage::Committed) {
             Stage::Fresh => Open::start(self.content.as_ref(), &self.ingests, &request).await?,
             Stage::Open(open) => open,
@@ -82,23 +81,15 @@ impl Writer {
 }
 
 impl Open {
-    async fn start(
-        content: &dyn Content,
-        ingests: &Arc<Semaphore>,
-        request: &WriteRequest,
-    ) -> Result<Self, Status> {
+    async fn start(content: &dyn Content, ingests: &Arc<Semaphore>, request: &WriteRequest) -> Result<Self, Status> {
         if request.reference.is_empty() || request.reference.len() > REFERENCE_LIMIT {
-            return Err(Status::invalid_argument(
-                "the first message must name the ingest",
-            ));
+            return Err(Status::invalid_argument("the first message must name the ingest"));
         }
         check_digest(&request.expected)?;
         let size = u64::try_from(request.total)
             .ok()
             .filter(|size| *size > 0)
-            .ok_or_else(|| {
-                Status::invalid_argument("the first message must state the blob's size")
-            })?;
+            .ok_or_else(|| Status::invalid_argument("the first message must state the blob's size"))?;
         let permit = Arc::clone(ingests)
             .try_acquire_owned()
             .map_err(|_| Status::unavailable("too many blobs are being written"))?;
@@ -114,16 +105,10 @@ impl Open {
 
     async fn write(mut self, request: WriteRequest) -> Result<Self, Status> {
         let Self {
-            digest,
-            size,
-            written,
-            ..
+            digest, size, written, ..
         } = &self;
         if u64::try_from(request.offset) != Ok(*written) {
-            let text = format!(
-                "blob {digest}: offset {} follows {written} bytes",
-                request.offset
-            );
+            let text = format!("blob {digest}: offset {} follows {written} bytes", request.offset);
             return Err(Status::out_of_range(text));
         }
         let length = request.data.len() as u64;
@@ -141,17 +126,12 @@ impl Open {
 
     async fn commit(self, request: WriteRequest) -> Result<WriteResponse, Status> {
         let Self {
-            digest,
-            size,
-            written,
-            ..
+            digest, size, written, ..
         } = &self;
         let other_digest = !request.expected.is_empty() && request.expected != *digest;
         let other_size = request.total != 0 && u64::try_from(request.total) != Ok(*size);
         if other_digest || other_size || written != size || !request.data.is_empty() {
-            let text = format!(
-                "blob {digest}: commit does not fit the {size} bytes stated and {written} written"
-            );
+            let text = format!("blob {digest}: commit does not fit the {size} bytes stated and {written} written");
             return Err(Status::failed_precondition(text));
         }
         let reply = WriteResponse {
