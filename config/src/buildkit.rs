@@ -41,33 +41,21 @@ impl BuildKit {
     /// Reports what cannot work, under the key `buildkit`.
     pub(crate) fn check(&self, problems: &mut Problems) {
         let address = &self.address;
-        let known = |scheme: &str| {
-            address
-                .strip_prefix(scheme)
-                .is_some_and(|rest| !rest.is_empty())
-        };
+        let known = |scheme: &str| address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
         if address != "auto" && !SCHEMES.iter().any(|scheme| known(scheme)) {
             let forms = "auto, unix://PATH, tcp://HOST:PORT or docker-container://NAME";
-            problems.add(
-                "buildkit.address",
-                format!("{address:?} is not allowed, use {forms}"),
-            );
+            problems.add("buildkit.address", format!("{address:?} is not allowed, use {forms}"));
         }
         let files = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
         for (name, _) in files
             .iter()
             .filter(|(_, file)| file.is_some() && !address.starts_with("tcp://"))
         {
-            problems.add(
-                format!("buildkit.{name}"),
-                "is allowed with a tcp:// address only",
-            );
+            problems.add(format!("buildkit.{name}"), "is allowed with a tcp:// address only");
         }
         match (&self.cert, &self.key) {
             (Some(_), None) => problems.add("buildkit.key", "is missing, cert and key go together"),
-            (None, Some(_)) => {
-                problems.add("buildkit.cert", "is missing, cert and key go together")
-            }
+            (None, Some(_)) => problems.add("buildkit.cert", "is missing, cert and key go together"),
             _ => {}
         }
     }

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Admin, BuildKit, Cache, Config, Listener, Log, Patch, Rule, Server, Store, listener, rule,
-    upstream,
-};
+use crate::{Admin, BuildKit, Cache, Config, Listener, Log, Patch, Rule, Server, Store, listener, rule, upstream};
 
 /// All tables of a file, with the defaults for those it leaves out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,65 +54,38 @@ impl Problems {
 
     /// The value, or its error noted under `key`.
     pub(crate) fn keep<T, E: ToString>(&mut self, key: String, result: Result<T, E>) -> Option<T> {
-        result
-            .map_err(|error| self.add(key, error.to_string()))
-            .ok()
+        result.map_err(|error| self.add(key, error.to_string())).ok()
     }
 }
 
 impl Document {
     /// The configuration, or everything that is wrong with it. `read` gives the content of a password file
     /// or says why not.
-    pub(crate) fn check(
-        self,
-        read: impl Fn(&Path) -> Result<String, String>,
-    ) -> Result<Config, Problems> {
+    pub(crate) fn check(self, read: impl Fn(&Path) -> Result<String, String>) -> Result<Config, Problems> {
         let mut problems = Problems::default();
-        self.check_sections(&mut problems);
-        let names: Vec<String> = self
-            .upstream
-            .iter()
-            .map(|entry| entry.name.clone())
-            .collect();
-        let mut upstreams = Vec::with_capacity(names.len());
-        for (index, entry) in self.upstream.into_iter().enumerate() {
-            upstreams.extend(entry.check(&format!("upstream[{index}]"), &read, &mut problems));
-        }
-        check_names("upstream", &names, &mut problems);
-        let listeners: Vec<Listener> = (self.listener.into_iter().enumerate())
-            .map(|(index, entry)| entry.check(&format!("listener[{index}]"), &names, &mut problems))
-            .collect();
-        check_addresses(&listeners, &self.admin, &mut problems);
-        let mut rules = Vec::with_capacity(self.rule.len());
-        for (index, entry) in self.rule.into_iter().enumerate() {
-            rules.push(entry.check(&format!("rule[{index}]"), &mut problems));
-        }
-        check_rules(&rules, &mut problems);
+        let found = &mut problems;
+        self.check_sections(found);
+        let names: Vec<String> = self.upstream.iter().map(|entry| entry.name.clone()).collect();
+        let upstreams = each("upstream", self.upstream, |entry, key| entry.check(key, &read, found));
+        check_names("upstream", &names, found);
+        let listeners = each("listener", self.listener, |entry, key| entry.check(key, &names, found));
+        check_addresses(&listeners, &self.admin, found);
+        let rules = each("rule", self.rule, |entry, key| entry.check(key, found));
+        check_rules(&rules, found);
         if !problems.0.is_empty() {
             return Err(problems);
         }
-        let rules = rules.into_iter().flatten().collect();
-        let Self {
-            store,
-            log,
-            server,
-            admin,
-            cache,
-            buildkit,
-            patch,
-            ..
-        } = self;
         Ok(Config {
-            store,
-            log,
-            server,
+            store: self.store,
+            log: self.log,
+            server: self.server,
             listeners,
-            admin,
-            cache,
-            buildkit,
-            patch,
-            upstreams,
-            rules,
+            admin: self.admin,
+            cache: self.cache,
+            buildkit: self.buildkit,
+            patch: self.patch,
+            upstreams: upstreams.into_iter().flatten().collect(),
+            rules: rules.into_iter().flatten().collect(),
         })
     }
 
@@ -137,6 +107,14 @@ impl Document {
         }
         self.buildkit.check(problems);
     }
+}
+
+/// Every entry of a list with its key, such as `rule[0]`.
+fn each<E, T>(table: &str, entries: Vec<E>, mut check: impl FnMut(E, &str) -> T) -> Vec<T> {
+    let keyed = entries.into_iter().enumerate();
+    keyed
+        .map(|(index, entry)| check(entry, &format!("{table}[{index}]")))
+        .collect()
 }
 
 /// Names are unique and there is at least one.
@@ -164,8 +142,7 @@ fn check_addresses(listeners: &[Listener], admin: &Admin, problems: &mut Problem
     for (index, listener) in listeners.iter().enumerate() {
         if !seen.insert(listener.address) && listener.address.port() != 0 {
             let address = listener.address;
-            let text =
-                format!("{address} is already the address of [admin] or another [[listener]]");
+            let text = format!("{address} is already the address of [admin] or another [[listener]]");
             problems.add(format!("listener[{index}].address"), text);
         }
     }
@@ -190,11 +167,7 @@ fn check_rules(rules: &[Option<Rule>], problems: &mut Problems) {
             );
         }
     }
-    let names: Vec<String> = rules
-        .iter()
-        .flatten()
-        .map(|rule| rule.name.clone())
-        .collect();
+    let names: Vec<String> = rules.iter().flatten().map(|rule| rule.name.clone()).collect();
     if names.len() == rules.len() {
         check_names("rule", &names, problems);
     }

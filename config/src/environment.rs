@@ -20,13 +20,8 @@ pub(crate) struct Variable {
 }
 
 /// Our variables in the order of their names, so that the result does not depend on the environment's.
-pub(crate) fn variables(
-    env: impl IntoIterator<Item = (String, String)>,
-) -> Result<Vec<Variable>, Error> {
-    let mut ours: Vec<(String, String)> = env
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(PREFIX))
-        .collect();
+pub(crate) fn variables(env: impl IntoIterator<Item = (String, String)>) -> Result<Vec<Variable>, Error> {
+    let mut ours: Vec<(String, String)> = env.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     ours.sort();
     ours.into_iter()
         .map(|(name, value)| Variable::new(&name, value))
@@ -48,10 +43,7 @@ impl Variable {
 }
 
 fn key_of(name: &str) -> Result<String, &'static str> {
-    let rest = name
-        .strip_prefix(PREFIX)
-        .unwrap_or(name)
-        .to_ascii_lowercase();
+    let rest = name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase();
     let parts: Vec<&str> = rest.split("__").collect();
     if parts.len() < 2 {
         return Err("names no key, write PATCHPORT__SECTION__KEY");
@@ -65,14 +57,8 @@ fn key_of(name: &str) -> Result<String, &'static str> {
         if is_word {
             let dot = if key.is_empty() { "" } else { "." };
             key.extend([dot, part]);
-        } else if !key.is_empty()
-            && !part.is_empty()
-            && part.bytes().all(|byte| byte.is_ascii_digit())
-        {
-            let index = part
-                .parse()
-                .ok()
-                .filter(|index: &usize| *index <= MAX_INDEX);
+        } else if !key.is_empty() && !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
+            let index = part.parse().ok().filter(|index: &usize| *index <= MAX_INDEX);
             let index = index.ok_or("has an index above 63, long lists belong in the file")?;
             key.push_str(&format!("[{index}]"));
         } else {

@@ -76,10 +76,7 @@ impl Config {
     /// # Errors
     /// [`Error`] names file or variable, key, value and what is allowed. Everything that is wrong with
     /// values that could be read is reported at once.
-    pub fn load(
-        path: Option<&Path>,
-        env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Error> {
+    pub fn load(path: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
         load::load(path, env)
     }
 
@@ -90,8 +87,7 @@ impl Config {
         reason = "strings, numbers, lists and tables of them always have a TOML form"
     )]
     pub fn render(&self) -> String {
-        toml::to_string(&Document::from(self))
-            .expect("a configuration document is representable in TOML")
+        toml::to_string(&Document::from(self)).expect("a configuration document is representable in TOML")
     }
 }
 

@@ -54,17 +54,8 @@ impl Entry {
     }
 
     /// The listener, or what is wrong with it under `key`. `upstreams` are the names of the table.
-    pub(crate) fn check(
-        self,
-        key: &str,
-        upstreams: &[String],
-        problems: &mut Problems,
-    ) -> Listener {
-        if let Some(name) = self
-            .default_upstream
-            .as_ref()
-            .filter(|name| !upstreams.contains(name))
-        {
+    pub(crate) fn check(self, key: &str, upstreams: &[String], problems: &mut Problems) -> Listener {
+        if let Some(name) = self.default_upstream.as_ref().filter(|name| !upstreams.contains(name)) {
             let known = upstreams.join(", ");
             problems.add(
                 format!("{key}.default_upstream"),
@@ -75,11 +66,7 @@ impl Entry {
             (Some(cert), Some(key)) => Some(Tls { cert, key }),
             (None, None) => None,
             (cert, _) => {
-                let missing = if cert.is_some() {
-                    "tls_key"
-                } else {
-                    "tls_cert"
-                };
+                let missing = if cert.is_some() { "tls_key" } else { "tls_cert" };
                 problems.add(
                     format!("{key}.{missing}"),
                     "is missing, tls_cert and tls_key go together",

@@ -21,14 +21,10 @@ const MAX_PASSWORD_FILE: u64 = 64 * 1024;
 const MAX_SHOWN: usize = 200;
 
 /// See [`Config::load`].
-pub(crate) fn load(
-    path: Option<&Path>,
-    env: impl IntoIterator<Item = (String, String)>,
-) -> Result<Config, Error> {
+pub(crate) fn load(path: Option<&Path>, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Error> {
     let mut builder = config::Config::builder();
     let defaults = config::Config::try_from(&Document::default());
-    builder = builder
-        .add_source(defaults.map_err(|error| refused(&config::Config::default(), path, error))?);
+    builder = builder.add_source(defaults.map_err(|error| refused(&config::Config::default(), path, error))?);
     if let Some(path) = path {
         builder = builder.add_source(FileLayer::read(path)?);
     }
@@ -64,18 +60,14 @@ impl FileLayer {
         };
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(MAX_FILE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(Error::TooLarge {
                 path: path.to_owned(),
                 limit: MAX_FILE,
             });
         }
-        let text = String::from_utf8(bytes).map_err(|_| Error::NotText {
-            path: path.to_owned(),
-        })?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::NotText { path: path.to_owned() })?;
         let origin = path.display().to_string();
         FileFormat::Toml
             .parse(Some(&origin), &text)
@@ -95,25 +87,14 @@ impl Source for FileLayer {
 }
 
 /// Where the parser stopped. Its own `Display` would show the line.
-fn syntax(
-    path: &Path,
-    text: &str,
-    cause: &(dyn std::error::Error + Send + Sync + 'static),
-) -> Error {
+fn syntax(path: &Path, text: &str, cause: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
     let (message, offset) = match cause.downcast_ref::<toml::de::Error>() {
-        Some(error) => (
-            error.message().to_owned(),
-            error.span().map_or(0, |span| span.start),
-        ),
+        Some(error) => (error.message().to_owned(), error.span().map_or(0, |span| span.start)),
         None => ("a number is out of range".to_owned(), 0),
     };
     let before = text.as_bytes().get(..offset).unwrap_or_default();
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    let column = 1 + before
-        .iter()
-        .rev()
-        .take_while(|byte| **byte != b'\n')
-        .count();
+    let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
     Error::Syntax {
         path: path.to_owned(),
         line,
@@ -161,20 +142,9 @@ fn refused(merged: &config::Config, path: Option<&Path>, error: ConfigError) -> 
     Error::Refused(vec![problem])
 }
 
-fn problem(
-    merged: &config::Config,
-    path: Option<&Path>,
-    key: String,
-    found: Option<String>,
-    text: String,
-) -> Problem {
+fn problem(merged: &config::Config, path: Option<&Path>, key: String, found: Option<String>, text: String) -> Problem {
     // A key that is missing has no value with an origin: it would have been in the file.
-    let fallback = || {
-        path.map_or_else(
-            || "configuration".to_owned(),
-            |path| path.display().to_string(),
-        )
-    };
+    let fallback = || path.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
     let origin = value_at(merged, &key).and_then(|value| value.origin().map(ToOwned::to_owned));
     Problem {
         origin: origin.unwrap_or_else(fallback),
@@ -221,8 +191,7 @@ fn shown(key: &str, value: &Value) -> Option<String> {
 fn read_password(path: &Path) -> Result<String, String> {
     let name = path.display();
     let mut bytes = Vec::new();
-    let read =
-        File::open(path).and_then(|file| file.take(MAX_PASSWORD_FILE + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(MAX_PASSWORD_FILE + 1).read_to_end(&mut bytes));
     read.map_err(|error| format!("cannot read {name}: {error}"))?;
     if bytes.len() as u64 > MAX_PASSWORD_FILE {
         return Err(format!("{name} is larger than {MAX_PASSWORD_FILE} bytes"));

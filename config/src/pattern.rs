@@ -29,9 +29,7 @@ pub enum PatternError {
     #[error("pattern is longer than {MAX_LENGTH} bytes")]
     TooLong,
     /// Upper case can never match a host or a repository.
-    #[error(
-        "pattern {0:?} has upper-case letters before the tag, hosts and repositories are lower case"
-    )]
+    #[error("pattern {0:?} has upper-case letters before the tag, hosts and repositories are lower case")]
     UpperCase(String),
     /// `**` glued to other characters.
     #[error("pattern {0:?} uses ** next to other characters, ** must stand alone between slashes")]
@@ -45,8 +43,7 @@ impl Pattern {
     /// Whether `host/repository` and `tag` both match.
     #[must_use]
     pub fn matches(&self, host_and_repository: &str, tag: &str) -> bool {
-        self.matches_repository(host_and_repository)
-            && self.tag.as_ref().is_none_or(|glob| glob.is_match(tag))
+        self.matches_repository(host_and_repository) && self.tag.as_ref().is_none_or(|glob| glob.is_match(tag))
     }
 
     /// Whether `host/repository` matches, whatever the tag.
@@ -78,10 +75,7 @@ impl FromStr for Pattern {
         // A colon before the last slash belongs to the host's port.
         let name_start = text.rfind('/').map_or(0, |slash| slash + 1);
         let (repository, tag) = match text[name_start..].find(':') {
-            Some(colon) => (
-                &text[..name_start + colon],
-                Some(&text[name_start + colon + 1..]),
-            ),
+            Some(colon) => (&text[..name_start + colon], Some(&text[name_start + colon + 1..])),
             None => (text, None),
         };
         if repository.split('/').any(str::is_empty) || tag.is_some_and(str::is_empty) {
@@ -145,26 +139,11 @@ mod tests {
             ("docker.io/**", "docker.io/debian", "12", true),
             ("docker.io/**", "docker.io.evil.example/debian", "12", false),
             ("docker.io/*", "docker.io/library/debian", "12", false),
-            (
-                "docker.io/library/*",
-                "docker.io/library/debian",
-                "12",
-                true,
-            ),
-            (
-                "docker.io/library/deb*",
-                "docker.io/library/debian",
-                "12",
-                true,
-            ),
+            ("docker.io/library/*", "docker.io/library/debian", "12", true),
+            ("docker.io/library/deb*", "docker.io/library/debian", "12", true),
             ("**/debian", "docker.io/library/debian", "12", true),
             ("**/debian", "docker.io/library/debian-slim", "12", false),
-            (
-                "docker.io/library/debian:12",
-                "docker.io/library/debian",
-                "12",
-                true,
-            ),
+            ("docker.io/library/debian:12", "docker.io/library/debian", "12", true),
             (
                 "docker.io/library/debian:12",
                 "docker.io/library/debian",
@@ -177,18 +156,8 @@ mod tests {
                 "12-slim",
                 true,
             ),
-            (
-                "**:{latest,stable}",
-                "docker.io/library/debian",
-                "stable",
-                true,
-            ),
-            (
-                "**:{latest,stable}",
-                "docker.io/library/debian",
-                "12",
-                false,
-            ),
+            ("**:{latest,stable}", "docker.io/library/debian", "stable", true),
+            ("**:{latest,stable}", "docker.io/library/debian", "12", false),
             ("localhost:5000/app", "localhost:5000/app", "v1", true),
             ("localhost:5000/app:v1", "localhost:5000/app", "v1", true),
             ("localhost:5000/app:v1", "localhost:5000/app", "v2", false),
@@ -226,10 +195,7 @@ mod tests {
             );
         }
         let tagged: Pattern = "docker.io/app:v1".parse().unwrap();
-        assert!(
-            tagged.matches_repository("docker.io/app")
-                && !tagged.matches_repository("docker.io/other")
-        );
+        assert!(tagged.matches_repository("docker.io/app") && !tagged.matches_repository("docker.io/other"));
     }
 
     #[test]
@@ -250,9 +216,6 @@ mod tests {
             let error = text.parse::<Pattern>().unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
-        assert_eq!(
-            "a".repeat(513).parse::<Pattern>().unwrap_err(),
-            PatternError::TooLong
-        );
+        assert_eq!("a".repeat(513).parse::<Pattern>().unwrap_err(), PatternError::TooLong);
     }
 }

@@ -96,11 +96,7 @@ pub(crate) struct Entry {
     #[serde(rename = "match", deserialize_with = "value::one_or_many")]
     patterns: Vec<String>,
     action: ActionWord,
-    #[serde(
-        default,
-        with = "value::duration::optional",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "value::duration::optional", skip_serializing_if = "Option::is_none")]
     wait: Option<Duration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on_timeout: Option<Fallback>,
@@ -142,8 +138,7 @@ impl Entry {
         };
         let mut patterns = Vec::with_capacity(self.patterns.len());
         for (index, text) in self.patterns.iter().enumerate() {
-            patterns
-                .extend(problems.keep(format!("{key}.match[{index}]"), text.parse::<Pattern>()));
+            patterns.extend(problems.keep(format!("{key}.match[{index}]"), text.parse::<Pattern>()));
         }
         Some(Rule {
             name: self.name,
@@ -161,12 +156,9 @@ impl Entry {
                 "must be more than zero and at most 25s, clients give up after 30s",
             );
         }
-        for (name, _) in [
-            ("on_timeout", self.on_timeout),
-            ("on_failure", self.on_failure),
-        ]
-        .iter()
-        .filter(|(_, word)| word.is_none())
+        for (name, _) in [("on_timeout", self.on_timeout), ("on_failure", self.on_failure)]
+            .iter()
+            .filter(|(_, word)| word.is_none())
         {
             let words = "serve-last-patched, serve-original, deny";
             problems.add(
@@ -190,10 +182,7 @@ impl Entry {
         for (name, _) in given.iter().filter(|(_, given)| *given) {
             problems.add(
                 format!("{key}.{name}"),
-                format!(
-                    "is allowed with action \"patch\" only, this one is \"{}\"",
-                    self.action
-                ),
+                format!("is allowed with action \"patch\" only, this one is \"{}\"", self.action),
             );
         }
         Some(action)

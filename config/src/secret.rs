@@ -57,8 +57,7 @@ mod tests {
     fn nothing_shows_it() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?} {secret:#?}"), "<hidden> <hidden>");
-        let table =
-            toml::to_string(&std::collections::BTreeMap::from([("password", &secret)])).unwrap();
+        let table = toml::to_string(&std::collections::BTreeMap::from([("password", &secret)])).unwrap();
         assert_eq!(table.trim(), r#"password = "<hidden>""#);
         assert_eq!(secret.expose(), "hunter2");
     }

@@ -68,11 +68,7 @@ pub(crate) struct Entry {
     ca: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_realms: Option<Vec<String>>,
-    #[serde(
-        default,
-        deserialize_with = "value::switch",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "value::switch", skip_serializing_if = "Option::is_none")]
     docker_library: Option<bool>,
 }
 
@@ -104,54 +100,42 @@ impl Entry {
         read: &dyn Fn(&Path) -> Result<String, String>,
         problems: &mut Problems,
     ) -> Option<Upstream> {
-        let known = KNOWN.iter().find(|(name, _)| *name == self.name);
         let docker = self.name == "docker.io";
         if !is_host(&self.name) {
-            problems.add(
-                format!("{key}.name"),
-                format!("{:?} is not {HOST_FORM}", self.name),
-            );
+            problems.add(format!("{key}.name"), format!("{:?} is not {HOST_FORM}", self.name));
         }
-        let realms = self.token_realms.clone().unwrap_or_else(|| {
-            docker
-                .then(|| "auth.docker.io".to_owned())
-                .into_iter()
-                .collect()
-        });
-        for (index, realm) in realms
-            .iter()
-            .enumerate()
-            .filter(|(_, realm)| !is_host(realm))
-        {
-            problems.add(
-                format!("{key}.token_realms[{index}]"),
-                format!("{realm:?} is not {HOST_FORM}"),
-            );
+        let realms = self.token_realms.clone();
+        let token_realms = realms.unwrap_or_else(|| docker.then(|| "auth.docker.io".to_owned()).into_iter().collect());
+        for (index, realm) in token_realms.iter().enumerate().filter(|(_, realm)| !is_host(realm)) {
+            let text = format!("{realm:?} is not {HOST_FORM}");
+            problems.add(format!("{key}.token_realms[{index}]"), text);
         }
         let credentials = self.credentials(key, read, problems);
-        let Some(text) = self.url.as_deref().or(known.map(|(_, url)| *url)) else {
-            problems.add(
-                format!("{key}.url"),
-                format!("is missing, it may be left out for {} only", known_names()),
-            );
-            return None;
-        };
-        let url: Url = problems.keep(format!("{key}.url"), text.parse())?;
+        let url = self.url(key, problems)?;
         if credentials.is_some() && !url.is_https() && !url.is_loopback() {
-            problems.add(
-                format!("{key}.url"),
-                "must be https:// when there is a username, plain http would show the password",
-            );
+            let text = "must be https:// when there is a username, plain http would show the password";
+            problems.add(format!("{key}.url"), text);
         }
         let docker_library = self.docker_library.unwrap_or(docker);
+        let (name, ca) = (self.name, self.ca);
         Some(Upstream {
-            name: self.name,
+            name,
             url,
             credentials,
-            ca: self.ca,
-            token_realms: realms,
+            ca,
+            token_realms,
             docker_library,
         })
+    }
+
+    fn url(&self, key: &str, problems: &mut Problems) -> Option<Url> {
+        let known = KNOWN.iter().find(|(name, _)| *name == self.name);
+        let Some(text) = self.url.as_deref().or(known.map(|(_, url)| *url)) else {
+            let text = format!("is missing, it may be left out for {} only", known_names());
+            problems.add(format!("{key}.url"), text);
+            return None;
+        };
+        problems.keep(format!("{key}.url"), text.parse())
     }
 
     fn credentials(
@@ -169,15 +153,10 @@ impl Entry {
                 return None;
             }
             (Some(password), None) => password.clone(),
-            (None, Some(file)) => {
-                Secret::new(problems.keep(format!("{key}.password_file"), read(file))?)
-            }
+            (None, Some(file)) => Secret::new(problems.keep(format!("{key}.password_file"), read(file))?),
             (None, None) if self.username.is_none() => return None,
             (None, None) => {
-                problems.add(
-                    format!("{key}.username"),
-                    "is given without password or password_file",
-                );
+                problems.add(format!("{key}.username"), "is given without password or password_file");
                 return None;
             }
         };
@@ -191,10 +170,7 @@ impl Entry {
                 password_file: self.password_file.clone(),
             }),
             None => {
-                problems.add(
-                    format!("{key}.username"),
-                    "is missing, a password needs one",
-                );
+                problems.add(format!("{key}.username"), "is missing, a password needs one");
                 None
             }
         }
@@ -213,9 +189,7 @@ impl From<&Upstream> for Entry {
             name: upstream.name.clone(),
             url: Some(upstream.url.to_string()),
             username: login.map(|login| login.username.clone()),
-            password: login
-                .filter(|_| file.is_none())
-                .map(|login| login.password.clone()),
+            password: login.filter(|_| file.is_none()).map(|login| login.password.clone()),
             password_file: file,
             ca: upstream.ca.clone(),
             token_realms: Some(upstream.token_realms.clone()),

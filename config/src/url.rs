@@ -95,8 +95,7 @@ impl FromStr for Url {
             return Err(UrlError::UserInfo);
         }
         // A port that `http` cannot read is kept as text there: refuse it here.
-        let port_lost = authority.len() > uri.host().map_or(0, str::len)
-            && uri.port_u16().is_none_or(|port| port == 0);
+        let port_lost = authority.len() > uri.host().map_or(0, str::len) && uri.port_u16().is_none_or(|port| port == 0);
         if uri.host().is_none_or(str::is_empty) || port_lost {
             return Err(UrlError::Malformed);
         }
@@ -127,15 +126,7 @@ mod tests {
     fn takes_apart_what_it_accepts() {
         // text, as_str, host, port, path, https, loopback
         let table = [
-            (
-                "https://quay.io",
-                "https://quay.io",
-                "quay.io",
-                None,
-                "",
-                true,
-                false,
-            ),
+            ("https://quay.io", "https://quay.io", "quay.io", None, "", true, false),
             (
                 "https://h.example/a/b/",
                 "https://h.example/a/b",
@@ -154,15 +145,7 @@ mod tests {
                 false,
                 true,
             ),
-            (
-                "http://[::1]:80",
-                "http://[::1]:80",
-                "[::1]",
-                Some(80),
-                "",
-                false,
-                true,
-            ),
+            ("http://[::1]:80", "http://[::1]:80", "[::1]", Some(80), "", false, true),
             (
                 "http://localhost",
                 "http://localhost",

@@ -15,9 +15,7 @@ pub(crate) mod duration {
     use super::{Deserializer, Duration, duration_error};
 
     /// Reads a duration with its unit.
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         humantime_serde::deserialize(deserializer).map_err(|_| duration_error())
     }
 
@@ -28,9 +26,7 @@ pub(crate) mod duration {
         use super::{Deserializer, Duration, duration_error};
 
         /// Reads a duration with its unit, or nothing.
-        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<Option<Duration>, D::Error> {
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
             humantime_serde::option::deserialize(deserializer).map_err(|_| duration_error())
         }
     }
@@ -42,9 +38,7 @@ fn duration_error<E: serde::de::Error>() -> E {
 
 /// Reads a whole number from 1 to `MAX`; digits in a string are taken too, for the environment has no
 /// other form.
-pub(crate) fn count<'de, D: Deserializer<'de>, const MAX: u32>(
-    deserializer: D,
-) -> Result<u32, D::Error> {
+pub(crate) fn count<'de, D: Deserializer<'de>, const MAX: u32>(deserializer: D) -> Result<u32, D::Error> {
     let number = match Value::deserialize(deserializer)?.kind {
         ValueKind::I64(number) => u32::try_from(number).ok(),
         ValueKind::U64(number) => u32::try_from(number).ok(),
@@ -58,11 +52,9 @@ pub(crate) fn count<'de, D: Deserializer<'de>, const MAX: u32>(
 
 /// Reads an IP address with a port.
 pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(|_| {
-        D::Error::custom(
-            "must be an IP address and a port, such as \"127.0.0.1:5000\" or \"[::]:5000\"",
-        )
-    })
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(|_| D::Error::custom("must be an IP address and a port, such as \"127.0.0.1:5000\" or \"[::]:5000\""))
 }
 
 /// Reads `true` or `false`; the words in a string are taken too, for the environment.
@@ -77,9 +69,7 @@ pub(crate) fn switch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 }
 
 /// Reads one string or a list of strings.
-pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<String>, D::Error> {
+pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let refused = || D::Error::custom("must be a string or a list of strings");
     match Value::deserialize(deserializer)?.kind {
         ValueKind::String(text) => Ok(vec![text]),

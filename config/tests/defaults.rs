@@ -28,10 +28,9 @@ fn the_annotated_file_names_every_key() {
         let rest = &text[start + 1 + table.len()..];
         let body = rest.find("\n[").map_or(rest, |end| &rest[..end]);
         for key in keys {
-            let given = body.lines().any(|line| {
-                line.trim_start_matches("# ")
-                    .starts_with(&format!("{key} ="))
-            });
+            let given = body
+                .lines()
+                .any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")));
             assert!(
                 given || text.contains(&format!("#   {key} =")),
                 "{table} {key} is not there"
@@ -42,21 +41,14 @@ fn the_annotated_file_names_every_key() {
 
 /// The keys as the schema itself tells them: a wrong key is refused with the list of the right ones.
 fn keys_of_the_schema() -> Vec<(String, Vec<String>)> {
-    let tables = [
-        "store", "log", "server", "admin", "cache", "buildkit", "patch",
-    ]
-    .map(|name| format!("[{name}]"));
+    let tables = ["store", "log", "server", "admin", "cache", "buildkit", "patch"].map(|name| format!("[{name}]"));
     let lists = ["listener", "upstream", "rule"].map(|name| format!("[[{name}]]"));
     let tables: Vec<_> = tables
         .into_iter()
         .chain(lists)
         .map(|table| (table.clone(), allowed_in(&table)))
         .collect();
-    assert_eq!(
-        allowed_in("").len(),
-        tables.len(),
-        "a table is missing in this test"
-    );
+    assert_eq!(allowed_in("").len(), tables.len(), "a table is missing in this test");
     tables
 }
 
@@ -64,16 +56,8 @@ fn allowed_in(table: &str) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{table}\nno_such_key = 1\n")).unwrap();
     let error = Config::load(Some(file.path()), []).unwrap_err().to_string();
-    let (_, allowed) = error
-        .split_once("unknown key, expected ")
-        .ok_or(&error)
-        .unwrap();
-    let keys: Vec<String> = allowed
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .map(ToOwned::to_owned)
-        .collect();
+    let (_, allowed) = error.split_once("unknown key, expected ").ok_or(&error).unwrap();
+    let keys: Vec<String> = allowed.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect();
     assert!(!keys.is_empty(), "{error}");
     keys
 }
@@ -81,11 +65,7 @@ fn allowed_in(table: &str) -> Vec<String> {
 #[test]
 fn the_defaults_are_those_we_promise() {
     let config = Config::default();
-    let names: Vec<&str> = config
-        .upstreams
-        .iter()
-        .map(|upstream| upstream.name.as_str())
-        .collect();
+    let names: Vec<&str> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     let known = [
         "docker.io",
         "quay.io",
@@ -122,8 +102,5 @@ fn the_defaults_are_those_we_promise() {
 fn the_rendered_configuration_is_read_back() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), Config::default().render()).unwrap();
-    assert_eq!(
-        Config::load(Some(file.path()), []).unwrap(),
-        Config::default()
-    );
+    assert_eq!(Config::load(Some(file.path()), []).unwrap(), Config::default());
 }

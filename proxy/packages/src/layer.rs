@@ -1,0 +1,28 @@
+//! Image layers: reading a few files out of them, merging those of several layers, and making a new layer
+//! deterministic. Layers come from strangers: every size, count and name is limited, and nothing panics.
+
+mod archive;
+mod compression;
+mod error;
+mod files;
+mod limits;
+mod merge;
+mod normalise;
+mod omit;
+mod path;
+mod pax;
+mod read;
+mod wanted;
+
+pub use compression::Compression;
+pub use error::Error;
+pub use files::{LayerFiles, Node};
+pub use limits::Limits;
+pub use merge::{Files, merge};
+pub use normalise::{Normalise, Normalised, normalise};
+pub use omit::Omit;
+pub use read::read;
+pub use wanted::Wanted;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! How much of a layer is taken, and the reader that enforces it while a layer is unpacked.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+/// How much of a layer is taken. The defaults fit any image that is not made to hurt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of one wanted file.
+    pub file_bytes: u64,
+    /// Bytes of all wanted files together.
+    pub kept_bytes: u64,
+    /// Bytes after decompression.
+    pub unpacked_bytes: u64,
+    /// Bytes after decompression per compressed byte, once `unpacked_free` is used up. gzip cannot exceed
+    /// 1032, so this is for zstd.
+    pub ratio: u64,
+    /// Bytes after decompression for which the ratio does not count: runs of zeros are legitimate.
+    pub unpacked_free: u64,
+    /// Bytes of a path or link target.
+    pub path_bytes: u64,
+    /// Bytes of one entry's extended records.
+    pub record_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 2_000_000,
+            file_bytes: 64 * 1024 * 1024,
+            kept_bytes: 256 * 1024 * 1024,
+            unpacked_bytes: 64 * 1024 * 1024 * 1024,
+            ratio: 1032,
+            unpacked_free: 1024 * 1024 * 1024,
+            path_bytes: 4096,
+            record_bytes: 1024 * 1024,
+        }
+    }
+}
+
+/// A limit of the unpacked stream that was hit; travels inside an `io::Error`.
+#[derive(Debug, thiserror::Error)]
+#[error("more than {limit} {what}")]
+pub(crate) struct Exceeded {
+    pub(crate) what: &'static str,
+    pub(crate) limit: u64,
+}
+
+/// Counts the compressed bytes that pass.
+pub(crate) struct Counted<R> {
+    pub(crate) inner: R,
+    pub(crate) count: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.count.set(self.count.get().saturating_add(read as u64));
+        Ok(read)
+    }
+}
+
+/// Fails once more bytes were unpacked than the limits allow.
+pub(crate) struct Bounded<R> {
+    pub(crate) inner: R,
+    pub(crate) packed: Rc<Cell<u64>>,
+    pub(crate) unpacked: u64,
+    pub(crate) limits: Limits,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.unpacked = self.unpacked.saturating_add(read as u64);
+        let limits = &self.limits;
+        if self.unpacked > limits.unpacked_bytes {
+            let (what, limit) = ("unpacked bytes", limits.unpacked_bytes);
+            return Err(io::Error::other(Exceeded { what, limit }));
+        }
+        let by_ratio = self.packed.get().saturating_mul(limits.ratio);
+        if self.unpacked > limits.unpacked_free.saturating_add(by_ratio) {
+            let (what, limit) = ("unpacked bytes per compressed byte", limits.ratio);
+            return Err(io::Error::other(Exceeded { what, limit }));
+        }
+        Ok(read)
+    }
+}

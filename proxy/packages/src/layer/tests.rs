@@ -1,0 +1,7 @@
+//! Tables for reading, merging and normalising, on layers that the tests make themselves.
+
+mod hostile;
+mod kit;
+mod merge;
+mod normalise;
+mod read;
