@@ -33,7 +33,9 @@ impl Respond for Admin {
     async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (status, text) = match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, "live\n"),
-            (&Method::GET | &Method::HEAD, "/readyz") if self.0.0.load(Ordering::Acquire) => (StatusCode::OK, "ready\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") if self.0.0.load(Ordering::Acquire) => {
+                (StatusCode::OK, "ready\n")
+            }
             (&Method::GET | &Method::HEAD, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             (_, "/livez" | "/readyz") => (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n"),
             _ => (StatusCode::NOT_FOUND, "there are /livez and /readyz here\n"),

@@ -62,12 +62,21 @@ impl Answers {
         let now = Instant::now();
         let entry = self.0.entry(key(place, tag));
         let settled = entry.and_upsert_with(|old| {
-            let standing = old.map(moka::Entry::into_value).filter(|old| old.source == *source && old.stands_at(now));
+            let standing = old
+                .map(moka::Entry::into_value)
+                .filter(|old| old.source == *source && old.stands_at(now));
             let standing = match standing {
-                Some(old) if old.answer.manifest.digest != fresh.manifest.digest => {
-                    Standing { last_given: now, superseded: old.superseded.or(Some(now)), ..old }
-                }
-                _ => Standing { source: source.clone(), answer: fresh, last_given: now, superseded: None },
+                Some(old) if old.answer.manifest.digest != fresh.manifest.digest => Standing {
+                    last_given: now,
+                    superseded: old.superseded.or(Some(now)),
+                    ..old
+                },
+                _ => Standing {
+                    source: source.clone(),
+                    answer: fresh,
+                    last_given: now,
+                    superseded: None,
+                },
             };
             std::future::ready(standing)
         });

@@ -10,6 +10,7 @@ use moka::future::Cache;
 use patchport_config::{self as config, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,76 +30,137 @@ use crate::store::disk::DiskStore;
 use crate::tasks::Tasks;
 use crate::upstream::client::{Client, Settings};
 
+/// Everything that serves, bound and wired, before it accepts.
+struct App {
+    handler: Arc<Handler>,
+    engine: Arc<BuildKit>,
+    catalog: Catalog,
+    admin: Listener,
+    listeners: Vec<(Listener, Option<Arc<str>>)>,
+    server: config::Server,
+    tasks: Tasks,
+}
+
 /// Runs the mirror until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: Config, environment: patch::Environment) -> anyhow::Result<()> {
-    let tasks = Tasks::new();
-    let directory = &config.store.dir;
-    let store = DiskStore::open(directory).with_context(|| format!("cannot use the store {}", directory.display()))?;
-    let catalog = Catalog::open(&directory.join("catalog.sqlite")).await?;
+    App::start(config, environment).await?.serve().await
+}
 
-    let admin = Listener::bind(config.admin.address, None).await?;
-    let mut listeners = Vec::new();
-    for listener in &config.listeners {
+impl App {
+    /// Opens store and catalog, binds the listeners, and puts the parts together.
+    async fn start(config: Config, environment: patch::Environment) -> anyhow::Result<Self> {
+        let tasks = Tasks::new();
+        let directory = &config.store.dir;
+        let store =
+            DiskStore::open(directory).with_context(|| format!("cannot use the store {}", directory.display()))?;
+        let catalog = Catalog::open(&directory.join("catalog.sqlite")).await?;
+        let admin = Listener::bind(config.admin.address, None).await?;
+        let listeners = bind(&config.listeners).await?;
+
+        let scratch = store.scratch().to_owned();
+        let blobs = Arc::new(Blobs::new(Arc::new(store), tasks.clone()));
+        let resolver = Arc::new(Resolver::new(catalog.clone(), config.cache.tag_ttl, tasks.clone()));
+        let state = directory.join("buildkit");
+        let engine = BuildKit::new(
+            &config.buildkit,
+            config.patch.timeout,
+            &state,
+            environment,
+            &blobs,
+            &scratch,
+        )?;
+        let engine = Arc::new(engine);
+        let parts = patch::Parts {
+            catalog: catalog.clone(),
+            resolver: Arc::clone(&resolver),
+            blobs: Arc::clone(&blobs),
+            engine: Arc::clone(&engine) as Arc<dyn patch::Engine>,
+            scratch,
+        };
+        let handler = Arc::new(Handler {
+            table: table(config.upstreams, &config.cache)?,
+            policy: Policy::new(config.rules),
+            resolver,
+            patcher: Patcher::new(parts, config.patch, tasks.clone()),
+            answers: Answers::default(),
+            blobs,
+            catalog: catalog.clone(),
+            admitted: Cache::new(200_000),
+            published: Cache::new(100_000),
+        });
+        Ok(Self {
+            handler,
+            engine,
+            catalog,
+            admin,
+            listeners,
+            server: config.server,
+            tasks,
+        })
+    }
+
+    /// Accepts until a signal, then drains with a deadline.
+    async fn serve(self) -> anyhow::Result<()> {
+        let (ready, stop, mut serving) = (Readiness::default(), CancellationToken::new(), JoinSet::new());
+        tracing::info!(listener.kind = "admin", listener.address = %self.admin.address, "listening");
+        // The admin listener has connections of its own: probes are answered however busy the mirror is.
+        let probes = Arc::new(Semaphore::new(64));
+        serving.spawn(serve(
+            self.admin,
+            Admin(ready.clone()),
+            probes,
+            self.tasks.clone(),
+            stop.clone(),
+        ));
+        let connections = Arc::new(Semaphore::new(self.server.max_connections as usize));
+        for (listener, default_upstream) in self.listeners {
+            let address = listener.address;
+            tracing::info!(listener.kind = "registry", listener.address = %address, listener.tls = listener.is_tls(), "listening");
+            let registry = Registry {
+                handler: Arc::clone(&self.handler),
+                default_upstream,
+            };
+            serving.spawn(serve(
+                listener,
+                registry,
+                Arc::clone(&connections),
+                self.tasks.clone(),
+                stop.clone(),
+            ));
+        }
+        ready.set(true);
+        tracing::info!("ready");
+
+        stopped().await?;
+        let deadline = Instant::now() + self.server.shutdown_timeout;
+        tracing::info!(patience_s = self.server.shutdown_timeout.as_secs(), "shutting down");
+        ready.set(false);
+        stop.cancel();
+        let drained = tokio::time::timeout_at(deadline, async { while serving.join_next().await.is_some() {} }).await;
+        let finished = self
+            .tasks
+            .shut_down(deadline.saturating_duration_since(Instant::now()))
+            .await;
+        self.engine.shut_down().await;
+        self.catalog.close().await;
+        tracing::info!(drained = drained.is_ok() && finished, "stopped");
+        Ok(())
+    }
+}
+
+async fn bind(listeners: &[config::Listener]) -> anyhow::Result<Vec<(Listener, Option<Arc<str>>)>> {
+    let mut bound = Vec::with_capacity(listeners.len());
+    for listener in listeners {
         let tls = listener.tls.as_ref().map(|tls| (tls.cert.as_path(), tls.key.as_path()));
-        listeners.push((Listener::bind(listener.address, tls).await?, listener.default_upstream.as_deref().map(Arc::from)));
+        bound.push((
+            Listener::bind(listener.address, tls).await?,
+            listener.default_upstream.as_deref().map(Arc::from),
+        ));
     }
-
-    let blobs = Arc::new(Blobs::new(Arc::new(store.clone()), tasks.clone()));
-    let resolver = Arc::new(Resolver::new(catalog.clone(), config.cache.tag_ttl, tasks.clone()));
-    let state = directory.join("buildkit");
-    let (timeout, scratch) = (config.patch.timeout, store.scratch());
-    let engine = BuildKit::new(&config.buildkit, timeout, &state, environment, Arc::clone(&blobs), scratch)?;
-    let engine = Arc::new(engine);
-    let parts = patch::Parts {
-        catalog: catalog.clone(),
-        resolver: Arc::clone(&resolver),
-        blobs: Arc::clone(&blobs),
-        engine: Arc::clone(&engine) as Arc<dyn patch::Engine>,
-        scratch: scratch.to_owned(),
-    };
-    let handler = Arc::new(Handler {
-        table: table(config.upstreams, &config.cache)?,
-        policy: Policy::new(config.rules),
-        resolver,
-        patcher: Patcher::new(parts, config.patch, tasks.clone()),
-        answers: Answers::default(),
-        blobs,
-        catalog: catalog.clone(),
-        admitted: Cache::new(200_000),
-        published: Cache::new(100_000),
-    });
-
-    let ready = Readiness::default();
-    let (stop, connections) = (CancellationToken::new(), Arc::new(Semaphore::new(config.server.max_connections as usize)));
-    let mut serving = tokio::task::JoinSet::new();
-    tracing::info!(listener.kind = "admin", listener.address = %admin.address, "listening");
-    // The admin listener has connections of its own: probes are answered however busy the mirror is.
-    let probes = Arc::new(Semaphore::new(64));
-    let admin_stop = CancellationToken::new();
-    serving.spawn(serve(admin, Admin(ready.clone()), probes, tasks.clone(), admin_stop.clone()));
-    for (listener, default_upstream) in listeners {
-        tracing::info!(listener.kind = "registry", listener.address = %listener.address, listener.tls = listener.is_tls(), "listening");
-        let registry = Registry { handler: Arc::clone(&handler), default_upstream };
-        serving.spawn(serve(listener, registry, Arc::clone(&connections), tasks.clone(), stop.clone()));
-    }
-    ready.set(true);
-    tracing::info!("ready");
-
-    stopped().await?;
-    let deadline = Instant::now() + config.server.shutdown_timeout;
-    tracing::info!(patience_s = config.server.shutdown_timeout.as_secs(), "shutting down");
-    ready.set(false);
-    stop.cancel();
-    admin_stop.cancel();
-    let drained = tokio::time::timeout_at(deadline, async { while serving.join_next().await.is_some() {} }).await;
-    let finished = tasks.shut_down(deadline.saturating_duration_since(Instant::now())).await;
-    engine.shut_down().await;
-    catalog.close().await;
-    tracing::info!(drained = drained.is_ok() && finished, "stopped");
-    Ok(())
+    Ok(bound)
 }
 
 fn table(upstreams: Vec<config::Upstream>, cache: &config::Cache) -> anyhow::Result<Table> {
@@ -107,14 +169,20 @@ fn table(upstreams: Vec<config::Upstream>, cache: &config::Cache) -> anyhow::Res
         let client = Client::new(Settings {
             name: Arc::clone(&name),
             url: upstream.url.as_str().to_owned(),
-            user: upstream.credentials.map(|user| (user.username, user.password.expose().to_owned())),
+            user: upstream
+                .credentials
+                .map(|user| (user.username, user.password.expose().to_owned())),
             token_realms: upstream.token_realms,
             ca: upstream.ca,
             header_timeout: cache.upstream_timeout,
             stall_timeout: cache.stall_timeout,
         });
         let client = client.with_context(|| format!("cannot use the upstream {name}"))?;
-        Ok(Site { name, upstream: Arc::new(client), docker_library: upstream.docker_library })
+        Ok(Site {
+            name,
+            upstream: Arc::new(client),
+            docker_library: upstream.docker_library,
+        })
     });
     Ok(Table::new(sites.collect::<anyhow::Result<Vec<_>>>()?))
 }
@@ -128,4 +196,3 @@ async fn stopped() -> anyhow::Result<()> {
     }
     Ok(())
 }
-

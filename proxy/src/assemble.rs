@@ -49,19 +49,30 @@ pub struct Patched {
 /// # Errors
 /// [`AssembleError`] when the original is not shaped like an image.
 pub fn image(original: &Manifest, config: &[u8], layer: &PatchLayer, name: &str) -> Result<Patched, AssembleError> {
-    let Content::Image { config: config_descriptor, .. } = &original.content else {
+    let Content::Image {
+        config: config_descriptor,
+        ..
+    } = &original.content
+    else {
         return Err(shape("manifest", &original.digest, "it is an index"));
     };
     let config = patched_config(config, &config_descriptor.digest, layer)?;
     let mut manifest = object(&original.bytes).ok_or_else(|| shape("manifest", &original.digest, "it is no object"))?;
     let missing = || shape("manifest", &original.digest, "it has no config or layers");
-    let descriptor = manifest.get_mut("config").and_then(Value::as_object_mut).ok_or_else(missing)?;
+    let descriptor = manifest
+        .get_mut("config")
+        .and_then(Value::as_object_mut)
+        .ok_or_else(missing)?;
     redescribe(descriptor, &Digest::of(&config), config.len() as u64);
     // A copy of the content inside of its descriptor would be the original's.
     descriptor.shift_remove("data");
-    manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or_else(missing)?.push(json!({
-        "mediaType": layer.media_type, "digest": layer.digest, "size": layer.size,
-    }));
+    manifest
+        .get_mut("layers")
+        .and_then(Value::as_array_mut)
+        .ok_or_else(missing)?
+        .push(json!({
+            "mediaType": layer.media_type, "digest": layer.digest, "size": layer.size,
+        }));
     if original.media_type == media_type::OCI_MANIFEST {
         annotate(&mut manifest, "manifest", &original.digest, name, Some(layer));
     }
@@ -81,7 +92,10 @@ pub fn index(original: &Manifest, patched: &HashMap<Digest, Manifest>, name: &st
     let mut index = object(&original.bytes).ok_or_else(|| shape("index", &original.digest, "it is no object"))?;
     let entries = index.get_mut("manifests").and_then(Value::as_array_mut);
     let entries = entries.ok_or_else(|| shape("index", &original.digest, "it has no manifests"))?;
-    let kept = entries.drain(..).zip(descriptors).filter(|(_, descriptor)| !describes_replaced(descriptor, patched));
+    let kept = entries
+        .drain(..)
+        .zip(descriptors)
+        .filter(|(_, descriptor)| !describes_replaced(descriptor, patched));
     let kept: Vec<Value> = kept
         .map(|(mut entry, descriptor)| {
             if let (Some(child), Some(entry)) = (patched.get(&descriptor.digest), entry.as_object_mut()) {
@@ -99,16 +113,25 @@ pub fn index(original: &Manifest, patched: &HashMap<Digest, Manifest>, name: &st
 }
 
 fn describes_replaced(descriptor: &Descriptor, patched: &HashMap<Digest, Manifest>) -> bool {
-    descriptor.attests().is_some_and(|subject| patched.contains_key(&subject))
+    descriptor
+        .attests()
+        .is_some_and(|subject| patched.contains_key(&subject))
 }
 
 fn patched_config(config: &[u8], digest: &Digest, layer: &PatchLayer) -> Result<Vec<u8>, AssembleError> {
     let mut config = object(config).ok_or_else(|| shape("configuration", digest, "it is no object"))?;
-    let diff_ids = config.get_mut("rootfs").and_then(|rootfs| rootfs.get_mut("diff_ids")).and_then(Value::as_array_mut);
+    let diff_ids = config
+        .get_mut("rootfs")
+        .and_then(|rootfs| rootfs.get_mut("diff_ids"))
+        .and_then(Value::as_array_mut);
     let diff_ids = diff_ids.ok_or_else(|| shape("configuration", digest, "it has no rootfs.diff_ids"))?;
     diff_ids.push(json!(layer.diff_id));
     // An image without history keeps none: one entry beside many layers would be wrong.
-    if let Some(history) = config.get_mut("history").and_then(Value::as_array_mut).filter(|list| !list.is_empty()) {
+    if let Some(history) = config
+        .get_mut("history")
+        .and_then(Value::as_array_mut)
+        .filter(|list| !list.is_empty())
+    {
         history.push(json!({
             "created": layer.created(), "created_by": layer.summary(), "comment": "dev.patchport",
         }));
@@ -122,15 +145,25 @@ fn annotate(object: &mut Map<String, Value>, kind: &str, origin: &Digest, name: 
     if !annotations.is_object() {
         *annotations = json!({});
     }
-    let Some(annotations) = annotations.as_object_mut() else { return };
+    let Some(annotations) = annotations.as_object_mut() else {
+        return;
+    };
     annotations.insert("sh.copa.patch.origin.kind".into(), json!(kind));
     annotations.insert("sh.copa.patch.origin.name".into(), json!(name));
     annotations.insert("sh.copa.patch.origin.digest".into(), json!(origin));
     if let Some(layer) = layer {
         let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(",");
-        let upgraded = &mut layer.changes.upgraded.iter().map(|step| format!("{}:{}={}", step.name, step.architecture, step.to));
+        let upgraded = &mut layer
+            .changes
+            .upgraded
+            .iter()
+            .map(|step| format!("{}:{}={}", step.name, step.architecture, step.to));
         annotations.insert("dev.patchport.upgraded".into(), json!(list(upgraded)));
-        let held = &mut layer.changes.held.iter().map(|held| format!("{}:{}", held.name, held.architecture));
+        let held = &mut layer
+            .changes
+            .held
+            .iter()
+            .map(|held| format!("{}:{}", held.name, held.architecture));
         if !layer.changes.held.is_empty() {
             annotations.insert("dev.patchport.held".into(), json!(list(held)));
         }
@@ -157,7 +190,11 @@ fn made(object: Map<String, Value>, original: &Manifest) -> Result<Manifest, Ass
 }
 
 fn shape(what: &'static str, digest: &Digest, reason: &'static str) -> AssembleError {
-    AssembleError::Shape { what, digest: digest.clone(), reason }
+    AssembleError::Shape {
+        what,
+        digest: digest.clone(),
+        reason,
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream};
 use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use patchport_oci::{ByteRange, Digest, Repository};
 use tokio::sync::watch;
 
@@ -95,7 +95,11 @@ struct Progress {
 impl Blobs {
     /// Blobs in `store`, filled by `tasks`.
     pub fn new(store: Arc<dyn BlobStore>, tasks: Tasks) -> Self {
-        Self { store, fills: Arc::default(), tasks }
+        Self {
+            store,
+            fills: Arc::default(),
+            tasks,
+        }
     }
 
     /// The store below.
@@ -108,8 +112,17 @@ impl Blobs {
     /// # Errors
     /// When the store fails.
     pub async fn stored(&self, digest: &Digest) -> Result<Option<Content>, BlobError> {
-        let found = self.store.open(digest).await.map_err(|source| store_error(digest, source))?;
-        Ok(found.map(|Blob { reader, size }| Content { digest: digest.clone(), reader, size: Some(size), progress: None }))
+        let found = self
+            .store
+            .open(digest)
+            .await
+            .map_err(|source| store_error(digest, source))?;
+        Ok(found.map(|Blob { reader, size }| Content {
+            digest: digest.clone(),
+            reader,
+            size: Some(size),
+            progress: None,
+        }))
     }
 
     /// A blob from the store, else from `origin`. Returns when its size is known (or upstream does not tell it).
@@ -121,13 +134,20 @@ impl Blobs {
             return Ok(content);
         }
         let mut progress = self.fill(digest, origin);
-        let state = progress.wait_for(|state| state.opened.is_some() || state.ended.is_some()).await;
+        let state = progress
+            .wait_for(|state| state.opened.is_some() || state.ended.is_some())
+            .await;
         let state = state.map_err(|_| Interrupted)?.clone();
         if let Some(Err(error)) = state.ended {
             return Err(error);
         }
         match state.opened {
-            Some((reader, size)) => Ok(Content { digest: digest.clone(), reader, size, progress: Some(progress) }),
+            Some((reader, size)) => Ok(Content {
+                digest: digest.clone(),
+                reader,
+                size,
+                progress: Some(progress),
+            }),
             // The fill found the blob in the store after all.
             None => self.stored(digest).await?.ok_or(BlobError::Interrupted(Interrupted)),
         }
@@ -142,7 +162,10 @@ impl Blobs {
         let (sender, receiver) = watch::channel(Progress::default());
         fills.insert(digest.clone(), receiver.clone());
         drop(fills);
-        let entry = Entry { fills: Arc::clone(&self.fills), digest: digest.clone() };
+        let entry = Entry {
+            fills: Arc::clone(&self.fills),
+            digest: digest.clone(),
+        };
         let (store, digest, origin) = (Arc::clone(&self.store), digest.clone(), origin.clone());
         self.tasks.spawn(async move {
             let result = run(&*store, &digest, &origin, &sender).await;
@@ -164,7 +187,10 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.fills.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        self.fills
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.digest);
     }
 }
 
@@ -175,7 +201,10 @@ fn store_error(digest: &Digest, source: StoreError) -> BlobError {
             digest: expected,
             reason: format!("the bytes hash to {found}"),
         },
-        StoreError::Io { .. } => BlobError::Store { digest: digest.clone(), source: Arc::new(source) },
+        StoreError::Io { .. } => BlobError::Store {
+            digest: digest.clone(),
+            source: Arc::new(source),
+        },
     }
 }
 
@@ -186,21 +215,35 @@ async fn run(
     progress: &watch::Sender<Progress>,
 ) -> Result<(), BlobError> {
     // Another fill may have ended between the caller's look into the store and ours.
-    if store.open(digest).await.map_err(|source| store_error(digest, source))?.is_some() {
+    if store
+        .open(digest)
+        .await
+        .map_err(|source| store_error(digest, source))?
+        .is_some()
+    {
         return Ok(());
     }
     let download = origin.upstream.blob(&origin.repository, digest).await?;
-    let lied = |reason| BlobError::Lied { upstream: origin.repository.to_string(), digest: digest.clone(), reason };
+    let lied = |reason| BlobError::Lied {
+        upstream: origin.repository.to_string(),
+        digest: digest.clone(),
+        reason,
+    };
     if let (Some(said), Some(expected)) = (download.size, origin.size)
         && said != expected
     {
-        return Err(lied(format!("its manifest says {expected} bytes, upstream says {said}")));
+        return Err(lied(format!(
+            "its manifest says {expected} bytes, upstream says {said}"
+        )));
     }
     let size = origin.size.or(download.size);
     let mut ingest = store.ingest().await.map_err(|source| store_error(digest, source))?;
     progress.send_modify(|state| state.opened = Some((ingest.reader(), size)));
     let written = copy(download, &mut *ingest, digest, size, progress, &lied).await?;
-    ingest.commit(digest).await.map_err(|source| store_error(digest, source))?;
+    ingest
+        .commit(digest)
+        .await
+        .map_err(|source| store_error(digest, source))?;
     progress.send_modify(|state| state.readable = written);
     Ok(())
 }
@@ -225,7 +268,10 @@ async fn copy(
         if end > limit {
             return Err(lied(format!("it is longer than {limit} bytes")));
         }
-        ingest.write(chunk).await.map_err(|source| store_error(digest, source))?;
+        ingest
+            .write(chunk)
+            .await
+            .map_err(|source| store_error(digest, source))?;
         progress.send_modify(|state| state.readable = written);
         written = end;
     }
@@ -265,7 +311,9 @@ impl Content {
         let available = match &mut self.progress {
             None => self.size.unwrap_or(at),
             Some(progress) => {
-                let state = progress.wait_for(|state| state.readable > at || state.ended.is_some()).await;
+                let state = progress
+                    .wait_for(|state| state.readable > at || state.ended.is_some())
+                    .await;
                 let state = state.map_err(|_| Interrupted)?;
                 if let Some(Err(error)) = &state.ended {
                     return Err(error.clone());
@@ -279,10 +327,16 @@ impl Content {
 
     async fn read(&self, at: u64, length: usize) -> Result<Bytes, BlobError> {
         let reader = Arc::clone(&self.reader);
-        let read = tokio::task::spawn_blocking(move || reader.read_at(at, length)).await.map_err(|_| Interrupted)?;
+        let read = tokio::task::spawn_blocking(move || reader.read_at(at, length))
+            .await
+            .map_err(|_| Interrupted)?;
         let failed = |source| BlobError::Store {
             digest: self.digest.clone(),
-            source: Arc::new(StoreError::Io { action: "read", subject: "a blob".into(), source }),
+            source: Arc::new(StoreError::Io {
+                action: "read",
+                subject: "a blob".into(),
+                source,
+            }),
         };
         match read {
             Ok(bytes) if bytes.is_empty() => Err(failed(io::ErrorKind::UnexpectedEof.into())),

@@ -71,7 +71,11 @@ impl Catalog {
             // FULL: a published answer survives a power cut. Writes are rare, reads do not pay for it.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await.map_err(failed("open"))?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(8)
+            .connect_with(options)
+            .await
+            .map_err(failed("open"))?;
         Self::migrated(pool).await
     }
 
@@ -83,7 +87,10 @@ impl Catalog {
     pub async fn in_memory() -> Result<Self, CatalogError> {
         let options = SqliteConnectOptions::new().in_memory(true);
         // One connection: each would have a memory of its own.
-        let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None);
         Self::migrated(pool.connect_with(options).await.map_err(failed("open"))?).await
     }
 
@@ -105,17 +112,20 @@ impl Catalog {
 
     /// Where a tag pointed.
     pub async fn tag(&self, place: &Place, tag: &Tag) -> Result<Option<TagState>, CatalogError> {
-        let row = sqlx::query(
-            "SELECT digest, checked_at FROM tags WHERE upstream = ? AND repository = ? AND tag = ?",
-        )
-        .bind(place.upstream())
-        .bind(place.repository.as_str())
-        .bind(tag.as_str())
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(failed("read a tag"))?;
-        row.map(|row| Ok(TagState { digest: digest_at(&row, "digest")?, checked_at: time(row.get("checked_at")) }))
-            .transpose()
+        let row = sqlx::query("SELECT digest, checked_at FROM tags WHERE upstream = ? AND repository = ? AND tag = ?")
+            .bind(place.upstream())
+            .bind(place.repository.as_str())
+            .bind(tag.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("read a tag"))?;
+        row.map(|row| {
+            Ok(TagState {
+                digest: digest_at(&row, "digest")?,
+                checked_at: time(row.get("checked_at")),
+            })
+        })
+        .transpose()
     }
 
     /// Records in one go that upstream resolved a tag to a manifest that we hold.
@@ -156,7 +166,10 @@ impl Catalog {
             .await
             .map_err(failed("read a manifest"))?;
         let Some(row) = row else { return Ok(None) };
-        let damaged = |reason| CatalogError::Damaged { subject: digest.to_string(), reason };
+        let damaged = |reason| CatalogError::Damaged {
+            subject: digest.to_string(),
+            reason,
+        };
         let manifest = Manifest::parse(row.get::<Vec<u8>, _>("bytes"), row.get("media_type"))
             .map_err(|error: ManifestError| damaged(error.to_string()))?;
         if manifest.digest != *digest {
@@ -240,7 +253,10 @@ async fn put_root(
 
 fn digest_at(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<Digest, CatalogError> {
     let text: String = row.get(column);
-    text.parse().map_err(|_| CatalogError::Damaged { subject: column.into(), reason: format!("`{text}`") })
+    text.parse().map_err(|_| CatalogError::Damaged {
+        subject: column.into(),
+        reason: format!("`{text}`"),
+    })
 }
 
 fn seconds(time: SystemTime) -> i64 {

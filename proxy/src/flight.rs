@@ -46,7 +46,10 @@ where
 {
     /// No runs yet; they are spawned on `tasks`.
     pub fn new(tasks: Tasks) -> Self {
-        Self { running: Arc::default(), tasks }
+        Self {
+            running: Arc::default(),
+            tasks,
+        }
     }
 
     /// Joins the run for `key`, or starts it.
@@ -61,7 +64,10 @@ where
         let (sender, receiver) = watch::channel(None);
         running.insert(key.clone(), receiver.clone());
         drop(running);
-        let landing = Landing { running: Arc::clone(&self.running), key };
+        let landing = Landing {
+            running: Arc::clone(&self.running),
+            key,
+        };
         let run = run();
         self.tasks.spawn(async move {
             let landing = landing;
@@ -81,7 +87,10 @@ struct Landing<K: Eq + Hash, V> {
 
 impl<K: Eq + Hash, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
     }
 }
 
@@ -106,7 +115,11 @@ mod tests {
         drop(flights.join("k", start));
         let (a, b) = (flights.join("k", start), flights.join("k", start));
         assert_eq!((a.result().await.unwrap(), b.result().await.unwrap()), (1, 1));
-        assert_eq!(flights.join("k", start).result().await.unwrap(), 2, "a finished run is not kept");
+        assert_eq!(
+            flights.join("k", start).result().await.unwrap(),
+            2,
+            "a finished run is not kept"
+        );
     }
 
     #[tokio::test(start_paused = true)]

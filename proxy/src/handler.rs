@@ -106,7 +106,10 @@ impl Handler {
             }
             Route::Manifest(place, digest) => {
                 let manifest = self.manifest(&place, &digest).await?;
-                let answer = Answer { manifest, warning: None };
+                let answer = Answer {
+                    manifest,
+                    warning: None,
+                };
                 Ok(respond::manifest(&answer, request.headers().get(IF_NONE_MATCH)))
             }
             Route::Blob(place, digest) if head => self.blob_head(&place, &digest).await,
@@ -123,7 +126,12 @@ impl Handler {
             Decision::Patch(terms) => Some(terms),
         };
         let original = self.resolver.tag(place, tag).await?;
-        let Some(terms) = terms else { return Ok(Answer { manifest: original, warning: None }) };
+        let Some(terms) = terms else {
+            return Ok(Answer {
+                manifest: original,
+                warning: None,
+            });
+        };
         if let Some(answer) = self.answers.unpatched(place, tag, &original.digest).await {
             return Ok(self.answers.settle(place, tag, &original.digest, answer).await);
         }
@@ -133,7 +141,10 @@ impl Handler {
                 if patched.digest != source {
                     self.publish(place, tag, &source, &patched.digest).await?;
                 }
-                Answer { manifest: patched, warning: None }
+                Answer {
+                    manifest: patched,
+                    warning: None,
+                }
             }
             Err(error) => self.fall_back(place, tag, original, terms, error).await?,
         };
@@ -162,7 +173,11 @@ impl Handler {
         let subject = format!("{place}:{tag}");
         let reason = respond::chain(&error);
         tracing::warn!(image.reference = %subject, image.digest = %original.digest, %reason, "no patched image to serve");
-        let fallback = if error.is_late() { terms.on_timeout } else { terms.on_failure };
+        let fallback = if error.is_late() {
+            terms.on_timeout
+        } else {
+            terms.on_failure
+        };
         if fallback == Fallback::ServeLastPatched
             && let Some(last) = self.catalog.last_patched(place, tag).await?
             && let Some(manifest) = self.resolver.held(&last).await?
@@ -172,9 +187,10 @@ impl Handler {
         }
         match fallback {
             Fallback::Deny => Err(Failure::Unpatched { subject, error }),
-            Fallback::ServeLastPatched | Fallback::ServeOriginal => {
-                Ok(Answer { manifest: original, warning: Some(format!("{subject} is not patched: {reason}")) })
-            }
+            Fallback::ServeLastPatched | Fallback::ServeOriginal => Ok(Answer {
+                manifest: original,
+                warning: Some(format!("{subject} is not patched: {reason}")),
+            }),
         }
     }
 
@@ -214,7 +230,9 @@ impl Handler {
             return Ok(size);
         }
         let asked = place.site.upstream.blob_size(&place.repository, digest);
-        let size = tokio::time::timeout(BLOB_PATIENCE, asked).await.map_err(|_| late(place, digest))?;
+        let size = tokio::time::timeout(BLOB_PATIENCE, asked)
+            .await
+            .map_err(|_| late(place, digest))?;
         let size = size.map_err(BlobError::from)?;
         self.catalog.seen(place, digest, None).await?;
         Ok(size)
@@ -243,12 +261,19 @@ impl Handler {
 
     async fn fetched(&self, place: &Place, digest: &Digest) -> Result<Content, Failure> {
         let size = Some(self.announced_size(place, digest).await?);
-        let origin = Origin { upstream: Arc::clone(&place.site.upstream), repository: place.repository.clone(), size };
+        let origin = Origin {
+            upstream: Arc::clone(&place.site.upstream),
+            repository: place.repository.clone(),
+            size,
+        };
         let fetched = tokio::time::timeout(BLOB_PATIENCE, self.blobs.fetch(digest, &origin)).await;
         Ok(fetched.map_err(|_| late(place, digest))??)
     }
 }
 
 fn late(place: &Place, digest: &Digest) -> Failure {
-    Failure::BlobLate { upstream: place.upstream().into(), digest: digest.clone() }
+    Failure::BlobLate {
+        upstream: place.upstream().into(),
+        digest: digest.clone(),
+    }
 }

@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use patchport_oci::{Digest, Manifest};
 use patchport_oci::manifest::Content;
+use patchport_oci::{Digest, Manifest};
 use patchport_packages::layer::{self, Compression, LayerFiles, Limits, Wanted};
 use patchport_packages::{Inventory, inventory};
 use serde::{Deserialize, Serialize};
@@ -83,12 +83,24 @@ pub async fn inspect(
     if let Some(known) = catalog.inventory(&image.digest).await? {
         return Ok(known);
     }
-    let Content::Image { layers, .. } = &image.content else { return Ok(Inspected::NoDistribution) };
+    let Content::Image { layers, .. } = &image.content else {
+        return Ok(Inspected::NoDistribution);
+    };
     let mut read = Vec::with_capacity(layers.len());
     for layer in layers.iter().rev() {
-        read.push(files(layer.digest.clone(), Origin { size: Some(layer.size), ..origin.clone() }, blobs));
+        read.push(files(
+            layer.digest.clone(),
+            Origin {
+                size: Some(layer.size),
+                ..origin.clone()
+            },
+            blobs,
+        ));
     }
-    let read: Vec<LayerFiles> = futures_util::stream::iter(read).buffered(PARALLEL).try_collect().await?;
+    let read: Vec<LayerFiles> = futures_util::stream::iter(read)
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
     let files = layer::merge(read.iter());
     let inspected = match Inventory::read(&files) {
         Ok(inventory) => Inspected::Packages(Box::new(inventory)),
@@ -96,7 +108,12 @@ pub async fn inspect(
         Err(inventory::Error::NoDatabase) => {
             Inspected::Unsupported("its package manager is not supported yet (Debian's and Ubuntu's is)".into())
         }
-        Err(source) => return Err(InspectError::Packages { image: image.digest.clone(), source }),
+        Err(source) => {
+            return Err(InspectError::Packages {
+                image: image.digest.clone(),
+                source,
+            });
+        }
     };
     catalog.put_inventory(&image.digest, &inspected).await?;
     Ok(inspected)
@@ -104,7 +121,10 @@ pub async fn inspect(
 
 /// The files of one layer that we look at.
 async fn files(digest: Digest, origin: Origin, blobs: &Blobs) -> Result<LayerFiles, InspectError> {
-    let failed = |source| InspectError::Blob { digest: digest.clone(), source };
+    let failed = |source| InspectError::Blob {
+        digest: digest.clone(),
+        source,
+    };
     let content = blobs.fetch(&digest, &origin).await.map_err(failed)?;
     let broken: Arc<std::sync::Mutex<Option<BlobError>>> = Arc::default();
     let stream = content.stream(None).map_err({
@@ -115,12 +135,17 @@ async fn files(digest: Digest, origin: Origin, blobs: &Blobs) -> Result<LayerFil
         }
     });
     let reader = SyncIoBridge::new(StreamReader::new(stream.boxed()));
-    let read = tokio::task::spawn_blocking(move || layer::read(reader, Compression::Detect, &Wanted::packages(), &Limits::default()));
+    let read = tokio::task::spawn_blocking(move || {
+        layer::read(reader, Compression::Detect, &Wanted::packages(), &Limits::default())
+    });
     let read = read.await.map_err(|_| Interrupted)?;
     let broken = broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     match (read, broken) {
         (_, Some(source)) => Err(failed(source)),
         (Ok(files), None) => Ok(files),
-        (Err(source), None) => Err(InspectError::Layer { digest: digest.clone(), source }),
+        (Err(source), None) => Err(InspectError::Layer {
+            digest: digest.clone(),
+            source,
+        }),
     }
 }

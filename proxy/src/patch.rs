@@ -11,11 +11,11 @@ use patchport_packages::inventory::Changes;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use crate::assemble::AssembleError;
 use crate::blobs::{BlobError, Blobs, Origin};
 use crate::catalog::{Catalog, CatalogError};
 use crate::flight::Interrupted;
 use crate::inspect::InspectError;
-use crate::assemble::AssembleError;
 use crate::plan::{NoPlan, Plan};
 use crate::resolve::{ResolveError, Resolver};
 use crate::store::StoreError;
@@ -24,6 +24,7 @@ pub mod apt;
 pub mod buildkit;
 mod content;
 mod finish;
+mod image;
 mod job;
 
 pub use job::Patcher;
@@ -57,12 +58,18 @@ pub struct PatchLayer {
 impl PatchLayer {
     /// The time for the history entry: a function of the packages, not of the clock.
     pub fn created(&self) -> String {
-        jiff::Timestamp::from_second(i64::try_from(self.epoch).unwrap_or_default()).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+        jiff::Timestamp::from_second(i64::try_from(self.epoch).unwrap_or_default())
+            .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+            .to_string()
     }
 
     /// What was done, for people.
     pub fn summary(&self) -> String {
-        let steps = self.changes.upgraded.iter().map(|step| format!("{} {} -> {}", step.name, step.from, step.to));
+        let steps = self
+            .changes
+            .upgraded
+            .iter()
+            .map(|step| format!("{} {} -> {}", step.name, step.from, step.to));
         format!("patchport: upgraded {}", steps.collect::<Vec<_>>().join(", "))
     }
 }
@@ -247,4 +254,3 @@ pub struct Parts {
     /// A folder for layers on their way.
     pub scratch: std::path::PathBuf,
 }
-

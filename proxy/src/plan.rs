@@ -91,16 +91,23 @@ pub fn plan(
         (Findings::Nothing, _) => return Ok(None),
         (Findings::AnyOutdated, Manager::Dpkg) => {}
         (Findings::AnyOutdated, Manager::DpkgFragments) => {
-            return Err(NoPlan("images without a package manager (distroless) are not supported yet".into()));
+            return Err(NoPlan(
+                "images without a package manager (distroless) are not supported yet".into(),
+            ));
         }
     }
     let os = &inventory.os;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let suite = Some(text(&os.version_codename)).filter(|suite| !suite.is_empty()).unwrap_or(text(&os.version_id));
+    let suite = Some(text(&os.version_codename))
+        .filter(|suite| !suite.is_empty())
+        .unwrap_or(text(&os.version_id));
     let distribution = os.id.clone();
     let cache = match choices.cache_scope {
         // The image's own code writes to the caches: only images that trust each other share them.
-        CacheScope::Repository => format!("{distribution}-{suite}-{}", &Digest::of(target.name.as_bytes()).hex()[..16]),
+        CacheScope::Repository => format!(
+            "{distribution}-{suite}-{}",
+            &Digest::of(target.name.as_bytes()).hex()[..16]
+        ),
         CacheScope::Distribution => format!("{distribution}-{suite}"),
     };
     Ok(Some(Plan {
@@ -110,7 +117,11 @@ pub fn plan(
         distribution,
         suite,
         upgrade: Upgrade::AllOutdated,
-        compression: if target.docker { Compression::Gzip } else { choices.compression },
+        compression: if target.docker {
+            Compression::Gzip
+        } else {
+            choices.compression
+        },
         cache,
     }))
 }

@@ -47,14 +47,20 @@ impl Policy {
         let subject = || format!("{name}:{tag}");
         let Some(rule) = self.rules.iter().find(|rule| rule.matches(&name, tag.as_str())) else {
             let reason = Some("no rule matches it".into());
-            return Decision::Deny(Denial { subject: subject(), rule: "none".into(), reason });
+            return Decision::Deny(Denial {
+                subject: subject(),
+                rule: "none".into(),
+                reason,
+            });
         };
         match rule.action {
             Action::Pass => Decision::Pass,
             Action::Patch(terms) => Decision::Patch(terms),
-            Action::Deny => {
-                Decision::Deny(Denial { subject: subject(), rule: rule.name.clone(), reason: rule.reason.clone() })
-            }
+            Action::Deny => Decision::Deny(Denial {
+                subject: subject(),
+                rule: rule.name.clone(),
+                reason: rule.reason.clone(),
+            }),
         }
     }
 
@@ -67,13 +73,20 @@ impl Policy {
     pub fn admits(&self, place: &Place, digest: &str, ways: &[String]) -> Result<(), Denial> {
         let Some(rule) = self.gate(place) else { return Ok(()) };
         let tags = ways.iter().filter_map(|way| way.parse::<Tag>().ok());
-        if tags.into_iter().any(|tag| !matches!(self.decide(place, &tag), Decision::Deny(_))) {
+        if tags
+            .into_iter()
+            .any(|tag| !matches!(self.decide(place, &tag), Decision::Deny(_)))
+        {
             return Ok(());
         }
         let reason = rule.reason.clone().or_else(|| {
             Some("some tags of this repository are denied, and no allowed tag has led to this digest".into())
         });
-        Err(Denial { subject: format!("{place}@{digest}"), rule: rule.name.clone(), reason })
+        Err(Denial {
+            subject: format!("{place}@{digest}"),
+            rule: rule.name.clone(),
+            reason,
+        })
     }
 
     /// Whether [`Self::admits`] needs to know the ways.
@@ -85,7 +98,11 @@ impl Policy {
     fn gate(&self, place: &Place) -> Option<&Rule> {
         let name = place.to_string();
         for rule in &self.rules {
-            let mut patterns = rule.patterns.iter().filter(|pattern| pattern.matches_repository(&name)).peekable();
+            let mut patterns = rule
+                .patterns
+                .iter()
+                .filter(|pattern| pattern.matches_repository(&name))
+                .peekable();
             if patterns.peek().is_some() && rule.action == Action::Deny {
                 return Some(rule);
             }

@@ -11,8 +11,8 @@ use patchport_oci::{Digest, Manifest, Reference, Tag};
 use crate::catalog::{Catalog, CatalogError};
 use crate::flight::{Flights, Interrupted};
 use crate::route::Place;
-use crate::upstream::UpstreamError;
 use crate::tasks::Tasks;
+use crate::upstream::UpstreamError;
 
 /// How long a request waits for upstream when it has a stale answer.
 const REVALIDATION_PATIENCE: Duration = Duration::from_secs(1);
@@ -85,12 +85,20 @@ impl Resolver {
         {
             return Ok(manifest.clone());
         }
-        let key = (Arc::clone(&place.site.name), place.repository.to_string(), tag.to_string());
+        let key = (
+            Arc::clone(&place.site.name),
+            place.repository.to_string(),
+            tag.to_string(),
+        );
         let asked = self.flights.join(key, || {
             let (resolver, place, tag) = (Arc::clone(self), place.clone(), tag.clone());
             async move { resolver.ask(&place, &tag).await }
         });
-        let patience = if known.is_some() { REVALIDATION_PATIENCE } else { PATIENCE };
+        let patience = if known.is_some() {
+            REVALIDATION_PATIENCE
+        } else {
+            PATIENCE
+        };
         let answer = tokio::time::timeout(patience, asked.result()).await;
         match (answer, known) {
             (Ok(Ok(Err(ResolveError::Upstream(error)))), Some((stale, _))) if error.allows_stale() => {
@@ -100,15 +108,20 @@ impl Resolver {
             (Ok(Ok(answer)), _) => answer,
             (Ok(Err(interrupted)), None) => Err(interrupted.into()),
             (_, Some((stale, _))) => Ok(stale),
-            (Err(_), None) => {
-                Err(ResolveError::Late { upstream: place.upstream().into(), subject: format!("{place}:{tag}") })
-            }
+            (Err(_), None) => Err(ResolveError::Late {
+                upstream: place.upstream().into(),
+                subject: format!("{place}:{tag}"),
+            }),
         }
     }
 
     /// What we know of a tag, however old.
     async fn known(&self, place: &Place, tag: &Tag) -> Result<Option<(Manifest, SystemTime)>, ResolveError> {
-        let key = (Arc::clone(&place.site.name), place.repository.to_string(), tag.to_string());
+        let key = (
+            Arc::clone(&place.site.name),
+            place.repository.to_string(),
+            tag.to_string(),
+        );
         let (digest, checked_at) = match self.tags.get(&key).await {
             Some(known) => known,
             None => match self.catalog.tag(place, tag).await? {
@@ -116,7 +129,9 @@ impl Resolver {
                 None => return Ok(None),
             },
         };
-        let Some(manifest) = self.held(&digest).await? else { return Ok(None) };
+        let Some(manifest) = self.held(&digest).await? else {
+            return Ok(None);
+        };
         self.tags.insert(key, (digest, checked_at)).await;
         Ok(Some((manifest, checked_at)))
     }
@@ -129,11 +144,21 @@ impl Resolver {
                 Some(manifest) => manifest,
                 None => upstream.manifest(&place.repository, &Reference::Digest(digest)).await?,
             },
-            None => upstream.manifest(&place.repository, &Reference::Tag(tag.clone())).await?,
+            None => {
+                upstream
+                    .manifest(&place.repository, &Reference::Tag(tag.clone()))
+                    .await?
+            }
         };
         self.catalog.resolved(place, tag, &manifest).await?;
-        let key = (Arc::clone(&place.site.name), place.repository.to_string(), tag.to_string());
-        self.tags.insert(key, (manifest.digest.clone(), SystemTime::now())).await;
+        let key = (
+            Arc::clone(&place.site.name),
+            place.repository.to_string(),
+            tag.to_string(),
+        );
+        self.tags
+            .insert(key, (manifest.digest.clone(), SystemTime::now()))
+            .await;
         Ok(manifest)
     }
 
@@ -146,7 +171,11 @@ impl Resolver {
         if readable && let Some(manifest) = self.held(digest).await? {
             return Ok(manifest);
         }
-        let key = (Arc::clone(&place.site.name), place.repository.to_string(), digest.to_string());
+        let key = (
+            Arc::clone(&place.site.name),
+            place.repository.to_string(),
+            digest.to_string(),
+        );
         let asked = self.flights.join(key, || {
             let (resolver, place, digest) = (Arc::clone(self), place.clone(), digest.clone());
             async move {
@@ -158,9 +187,10 @@ impl Resolver {
         });
         match tokio::time::timeout(PATIENCE, asked.result()).await {
             Ok(answer) => answer?,
-            Err(_) => {
-                Err(ResolveError::Late { upstream: place.upstream().into(), subject: format!("{place}@{digest}") })
-            }
+            Err(_) => Err(ResolveError::Late {
+                upstream: place.upstream().into(),
+                subject: format!("{place}@{digest}"),
+            }),
         }
     }
 
@@ -172,7 +202,9 @@ impl Resolver {
         if let Some(manifest) = self.manifests.get(digest).await {
             return Ok(Some(manifest));
         }
-        let Some(manifest) = self.catalog.manifest(digest).await? else { return Ok(None) };
+        let Some(manifest) = self.catalog.manifest(digest).await? else {
+            return Ok(None);
+        };
         self.manifests.insert(digest.clone(), manifest.clone()).await;
         Ok(Some(manifest))
     }

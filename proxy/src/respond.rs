@@ -4,9 +4,7 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RETRY_AFTER, WARNING,
-};
+use http::header::{ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RETRY_AFTER, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -62,38 +60,28 @@ fn verdict(status: StatusCode, code: ErrorCode, blame: Blame) -> Verdict {
         Blame::Upstream | Blame::Builder => Level::WARN,
         Blame::Us => Level::ERROR,
     };
-    Verdict { status, code, blame, level }
+    Verdict {
+        status,
+        code,
+        blame,
+        level,
+    }
 }
 
 /// Judges a failure.
 pub fn judge(failure: &Failure) -> Verdict {
-    use patchport_oci::route::RouteError as Path;
     let client = |status, code| verdict(status, code, Blame::Client);
     match failure {
         Failure::Method => client(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
-        Failure::Route(RouteError::Path(Path::NotServed(_))) => client(StatusCode::NOT_FOUND, ErrorCode::Unsupported),
-        Failure::Route(RouteError::Path(Path::Reference(_))) => {
-            client(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
-        }
-        Failure::Route(RouteError::Path(Path::Digest(_))) => client(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
-        Failure::Route(RouteError::Name(_) | RouteError::AmbiguousHost) => {
-            client(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid)
-        }
-        Failure::Route(RouteError::UnknownHost { .. } | RouteError::NoUpstream { .. }) => {
-            client(StatusCode::NOT_FOUND, ErrorCode::NameUnknown)
-        }
+        Failure::Route(error) => route(error),
         Failure::Range(_) => client(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::SizeInvalid),
         Failure::Denied(_) => verdict(StatusCode::FORBIDDEN, ErrorCode::Denied, Blame::Policy),
         Failure::Unpatched { .. } => verdict(StatusCode::FORBIDDEN, ErrorCode::Denied, Blame::Policy),
         Failure::Resolve(error) => match error {
             ResolveError::Upstream(error) => upstream(error, ErrorCode::ManifestUnknown),
-            ResolveError::Late { .. } => {
-                verdict(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, Blame::Upstream)
-            }
+            ResolveError::Late { .. } => verdict(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, Blame::Upstream),
             ResolveError::Catalog(_) => verdict(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, Blame::Us),
-            ResolveError::Interrupted(_) => {
-                verdict(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, Blame::Us)
-            }
+            ResolveError::Interrupted(_) => verdict(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, Blame::Us),
         },
         Failure::Blob(error) => match error {
             BlobError::Upstream(error) => upstream(error, ErrorCode::BlobUnknown),
@@ -104,6 +92,20 @@ pub fn judge(failure: &Failure) -> Verdict {
         Failure::BlobLate { .. } => verdict(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, Blame::Upstream),
         Failure::Catalog(_) => verdict(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, Blame::Us),
     }
+}
+
+fn route(error: &RouteError) -> Verdict {
+    use patchport_oci::route::RouteError as Path;
+    let (status, code) = match error {
+        RouteError::Path(Path::NotServed(_)) => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
+        RouteError::Path(Path::Reference(_)) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
+        RouteError::Path(Path::Digest(_)) => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+        RouteError::Name(_) | RouteError::AmbiguousHost => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
+        RouteError::UnknownHost { .. } | RouteError::NoUpstream { .. } => {
+            (StatusCode::NOT_FOUND, ErrorCode::NameUnknown)
+        }
+    };
+    verdict(status, code, Blame::Client)
 }
 
 fn upstream(error: &UpstreamError, missing: ErrorCode) -> Verdict {
@@ -138,11 +140,20 @@ pub fn failure(failure: &Failure, verdict: &Verdict) -> Response<Body> {
         Failure::Range(unsatisfiable) => {
             put(headers, CONTENT_RANGE, format!("bytes */{}", unsatisfiable.size));
         }
-        Failure::Resolve(ResolveError::Upstream(UpstreamError::RateLimited { retry_after: Some(after), .. }))
-        | Failure::Blob(BlobError::Upstream(UpstreamError::RateLimited { retry_after: Some(after), .. })) => {
+        Failure::Resolve(ResolveError::Upstream(UpstreamError::RateLimited {
+            retry_after: Some(after),
+            ..
+        }))
+        | Failure::Blob(BlobError::Upstream(UpstreamError::RateLimited {
+            retry_after: Some(after),
+            ..
+        })) => {
             put(headers, RETRY_AFTER, after.as_secs().to_string());
         }
-        Failure::Unpatched { error: PatchError::Late, .. } => {
+        Failure::Unpatched {
+            error: PatchError::Late,
+            ..
+        } => {
             put(headers, RETRY_AFTER, "10".into());
         }
         _ => {}
@@ -161,15 +172,24 @@ pub fn base() -> Response<Body> {
 pub fn manifest(answer: &Answer, if_none_match: Option<&HeaderValue>) -> Response<Body> {
     let manifest = &answer.manifest;
     let etag = format!("\"{}\"", manifest.digest);
-    let unchanged = if_none_match.and_then(|value| value.to_str().ok()).is_some_and(|value| value.contains(&etag));
-    let mut response = Response::new(full(if unchanged { Bytes::new() } else { manifest.bytes.clone() }));
+    let unchanged = if_none_match
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.contains(&etag));
+    let mut response = Response::new(full(if unchanged {
+        Bytes::new()
+    } else {
+        manifest.bytes.clone()
+    }));
     let headers = common(response.headers_mut());
     put(headers, CONTENT_TYPE, manifest.media_type.clone());
     put(headers, CONTENT_LENGTH, manifest.bytes.len().to_string());
     identity(headers, &manifest.digest);
     if let Some(warning) = &answer.warning {
         // RFC 7234, 5.5: a quoted string. containerd and others show warnings with code 299.
-        let text: String = warning.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\') && c.is_ascii()).collect();
+        let text: String = warning
+            .chars()
+            .filter(|c| !c.is_control() && !matches!(c, '"' | '\\') && c.is_ascii())
+            .collect();
         put(headers, WARNING, format!("299 - \"{text}\""));
     }
     if unchanged {
@@ -196,7 +216,11 @@ pub fn blob(digest: &Digest, content: Content, range: Option<ByteRange>) -> Resp
     match (range, size) {
         (Some(range), Some(size)) => {
             put(headers, CONTENT_LENGTH, range.length().to_string());
-            put(headers, CONTENT_RANGE, format!("bytes {}-{}/{size}", range.first, range.last));
+            put(
+                headers,
+                CONTENT_RANGE,
+                format!("bytes {}-{}/{size}", range.first, range.last),
+            );
         }
         (_, Some(size)) => put(headers, CONTENT_LENGTH, size.to_string()),
         (_, None) => {}

@@ -66,7 +66,9 @@ pub enum RouteError {
         known: String,
     },
     /// Neither the request nor the listener names an upstream.
-    #[error("the request names no upstream; put one in front of the repository, such as /v2/{example}/...; this mirror has: {known}")]
+    #[error(
+        "the request names no upstream; put one in front of the repository, such as /v2/{example}/...; this mirror has: {known}"
+    )]
     NoUpstream {
         /// A name from the table.
         example: String,
@@ -81,7 +83,12 @@ pub enum RouteError {
 impl Table {
     /// A table of these sites.
     pub fn new(sites: impl IntoIterator<Item = Site>) -> Self {
-        Self(sites.into_iter().map(|site| (Arc::clone(&site.name), Arc::new(site))).collect())
+        Self(
+            sites
+                .into_iter()
+                .map(|site| (Arc::clone(&site.name), Arc::new(site)))
+                .collect(),
+        )
     }
 
     /// Reads a request's URI, with the listener's `default` upstream.
@@ -94,10 +101,14 @@ impl Table {
         let place = |name| self.place(name, namespace.as_deref(), default);
         match Parsed::parse(uri.path())? {
             Parsed::Base => Ok(Route::Base),
-            Parsed::Manifest { name, reference: Reference::Tag(tag) } => Ok(Route::Tag(place(name)?, tag)),
-            Parsed::Manifest { name, reference: Reference::Digest(digest) } => {
-                Ok(Route::Manifest(place(name)?, digest))
-            }
+            Parsed::Manifest {
+                name,
+                reference: Reference::Tag(tag),
+            } => Ok(Route::Tag(place(name)?, tag)),
+            Parsed::Manifest {
+                name,
+                reference: Reference::Digest(digest),
+            } => Ok(Route::Manifest(place(name)?, digest)),
             Parsed::Blob { name, digest } => Ok(Route::Blob(place(name)?, digest)),
         }
     }
@@ -121,14 +132,19 @@ impl Table {
                 // A name that is malformed in itself is reported as such.
                 let _: Repository = name.parse()?;
                 let example = self.0.keys().min().map_or_else(String::new, ToString::to_string);
-                Err(RouteError::NoUpstream { example, known: self.known() })
+                Err(RouteError::NoUpstream {
+                    example,
+                    known: self.known(),
+                })
             }
         }
     }
 
     fn site(&self, host: &str) -> Result<&Arc<Site>, RouteError> {
-        let unknown =
-            || RouteError::UnknownHost { host: host.chars().take(160).collect(), known: self.known() };
+        let unknown = || RouteError::UnknownHost {
+            host: host.chars().take(160).collect(),
+            known: self.known(),
+        };
         self.0.get(host).ok_or_else(unknown)
     }
 
@@ -137,7 +153,10 @@ impl Table {
         if site.docker_library && repository.is_single_component() {
             repository = format!("library/{repository}").parse()?;
         }
-        Ok(Place { site: Arc::clone(site), repository })
+        Ok(Place {
+            site: Arc::clone(site),
+            repository,
+        })
     }
 
     fn known(&self) -> String {

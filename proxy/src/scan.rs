@@ -29,6 +29,10 @@ pub struct Unindexed;
 #[async_trait]
 impl Scanner for Unindexed {
     async fn scan(&self, inventory: &Inventory) -> Findings {
-        if inventory.packages.len() > inventory.held.len() { Findings::AnyOutdated } else { Findings::Nothing }
+        if inventory.packages.len() > inventory.held.len() {
+            Findings::AnyOutdated
+        } else {
+            Findings::Nothing
+        }
     }
 }

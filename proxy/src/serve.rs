@@ -117,7 +117,9 @@ pub async fn serve<R: Respond>(
 ) {
     let graceful = Arc::new(GracefulShutdown::new());
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+            break;
+        };
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.socket.accept() => accepted,
@@ -156,13 +158,26 @@ async fn connection<R: Respond>(
         async move { Ok::<_, Infallible>(respond.respond(request).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).max_concurrent_streams(256);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_PATIENCE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_concurrent_streams(256);
     match tls {
-        None => watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await,
+        None => {
+            watcher
+                .watch(builder.serve_connection(TokioIo::new(stream), service))
+                .await
+        }
         Some(tls) => {
             let stream = tokio::time::timeout(HEADER_PATIENCE, tls.accept(stream)).await??;
-            watcher.watch(builder.serve_connection(TokioIo::new(stream), service)).await
+            watcher
+                .watch(builder.serve_connection(TokioIo::new(stream), service))
+                .await
         }
     }
 }

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
+use http::header::WARNING;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tracing::Level;
 
-use crate::handler::Handler;
-use crate::respond::{self, Body};
+use crate::handler::{Failure, Handler};
+use crate::respond::{self, Body, Verdict};
 use crate::serve::Respond;
 
 /// The registry API at one listener.
@@ -35,33 +36,44 @@ impl Respond for Registry {
                 (respond::failure(&failure, &verdict), Some((failure, verdict)))
             }
         };
-        let (method, uri) = (request.method(), request.uri());
-        let status = response.status().as_u16();
-        let digest = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
-        let digest = digest.unwrap_or_default();
-        let warned = response.headers().contains_key(http::header::WARNING);
-        let elapsed_ms = started.elapsed().as_secs_f64() * 1000.0;
-        // A query of ours is `ns` only, but a stranger's may hold anything: the path is logged, the query is not.
-        let path = uri.path();
-        macro_rules! event {
-            ($level:expr, $text:literal $(, $field:ident = $value:expr)*) => {
-                tracing::event!(
-                    $level, http.method = %method, http.path = path, http.status = status, served.digest = digest,
-                    served.warned = warned, elapsed_ms $(, $field = $value)*, $text
-                )
-            };
-        }
-        match failure {
-            None => event!(Level::INFO, "request answered"),
-            Some((failure, verdict)) => {
-                let (error, blame) = (respond::chain(&failure), tracing::field::debug(verdict.blame));
-                match verdict.level {
-                    Level::ERROR => event!(Level::ERROR, "request failed", error = error, blame = blame),
-                    Level::WARN => event!(Level::WARN, "request failed", error = error, blame = blame),
-                    _ => event!(Level::INFO, "request refused", error = error, blame = blame),
-                }
-            }
-        }
+        log(
+            &request,
+            &response,
+            failure.as_ref(),
+            started.elapsed().as_secs_f64() * 1000.0,
+        );
         response
+    }
+}
+
+/// The one event of a request. A query of ours is `ns` only, but a stranger's may hold anything: it is not logged.
+fn log(request: &Request<Incoming>, response: &Response<Body>, failure: Option<&(Failure, Verdict)>, elapsed_ms: f64) {
+    let digest = response
+        .headers()
+        .get("docker-content-digest")
+        .and_then(|value| value.to_str().ok());
+    let error = failure.map(|(failure, _)| respond::chain(failure));
+    let blame = failure.map(|(_, verdict)| tracing::field::debug(verdict.blame));
+    macro_rules! event {
+        ($level:expr, $text:literal) => {
+            tracing::event!(
+                $level,
+                http.method = %request.method(),
+                http.path = request.uri().path(),
+                http.status = response.status().as_u16(),
+                served.digest = digest,
+                served.warned = response.headers().contains_key(WARNING),
+                elapsed_ms,
+                error,
+                blame,
+                $text
+            )
+        };
+    }
+    match failure.map(|(_, verdict)| verdict.level) {
+        None => event!(Level::INFO, "request answered"),
+        Some(Level::ERROR) => event!(Level::ERROR, "request failed"),
+        Some(Level::WARN) => event!(Level::WARN, "request failed"),
+        Some(_) => event!(Level::INFO, "request refused"),
     }
 }

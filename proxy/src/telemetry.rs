@@ -18,9 +18,15 @@ pub struct FilterError {
 /// # Errors
 /// When the level is no filter.
 pub fn start(log: &Log) -> Result<(), FilterError> {
-    let failed = |reason: String| FilterError { level: log.level.clone(), reason };
+    let failed = |reason: String| FilterError {
+        level: log.level.clone(),
+        reason,
+    };
     let filter = EnvFilter::try_new(&log.level).map_err(|error| failed(error.to_string()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
     let started = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

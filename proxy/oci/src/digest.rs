@@ -79,7 +79,9 @@ impl FromStr for Digest {
     type Err = InvalidDigest;
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let invalid = || InvalidDigest { text: text.chars().take(160).collect() };
+        let invalid = || InvalidDigest {
+            text: text.chars().take(160).collect(),
+        };
         let (name, hex) = text.split_once(':').ok_or_else(invalid)?;
         let algorithm = match name {
             "sha256" => Algorithm::Sha256,
@@ -90,7 +92,10 @@ impl FromStr for Digest {
         if hex.len() != algorithm.hex_length() || !is_hex {
             return Err(invalid());
         }
-        Ok(Self { algorithm, hex: hex.into() })
+        Ok(Self {
+            algorithm,
+            hex: hex.into(),
+        })
     }
 }
 
@@ -150,12 +155,14 @@ impl Hasher {
     /// The digest of everything that was seen.
     pub fn finish(self) -> Digest {
         match self.0 {
-            State::Sha256(state) => {
-                Digest { algorithm: Algorithm::Sha256, hex: hex::encode(state.finalize()).into_boxed_str() }
-            }
-            State::Sha512(state) => {
-                Digest { algorithm: Algorithm::Sha512, hex: hex::encode(state.finalize()).into_boxed_str() }
-            }
+            State::Sha256(state) => Digest {
+                algorithm: Algorithm::Sha256,
+                hex: hex::encode(state.finalize()).into_boxed_str(),
+            },
+            State::Sha512(state) => Digest {
+                algorithm: Algorithm::Sha512,
+                hex: hex::encode(state.finalize()).into_boxed_str(),
+            },
         }
     }
 }
@@ -178,8 +185,16 @@ mod tests {
         let upper = EMPTY.to_uppercase();
         let upper_hex = EMPTY.replace('e', "E");
         for text in [
-            "", "sha256", "sha256:", "sha256:abc", "sha256:../../etc/passwd", "md5:d41d8cd98f00b204e9800998ecf8427e",
-            &long, &upper, &upper_hex, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85/",
+            "",
+            "sha256",
+            "sha256:",
+            "sha256:abc",
+            "sha256:../../etc/passwd",
+            "md5:d41d8cd98f00b204e9800998ecf8427e",
+            &long,
+            &upper,
+            &upper_hex,
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85/",
         ] {
             assert!(text.parse::<Digest>().is_err(), "{text} was taken for a digest");
         }

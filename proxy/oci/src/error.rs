@@ -67,7 +67,12 @@ struct Entry<'a> {
 
 /// The JSON body for one error.
 pub fn body(code: ErrorCode, message: &str) -> Vec<u8> {
-    let body = Body { errors: [Entry { code: code.as_str(), message }] };
+    let body = Body {
+        errors: [Entry {
+            code: code.as_str(),
+            message,
+        }],
+    };
     serde_json::to_vec(&body).unwrap_or_else(|_| br#"{"errors":[{"code":"UNKNOWN"}]}"#.to_vec())
 }
 

@@ -123,13 +123,21 @@ impl Manifest {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
         if bytes.len() > MAX_SIZE {
-            return Err(ManifestError::TooLarge { digest, size: bytes.len() });
+            return Err(ManifestError::TooLarge {
+                digest,
+                size: bytes.len(),
+            });
         }
         // A struct refuses a key of its own that stands twice; keys that it does not know are nobody's concern.
         let parsed = serde_json::from_slice::<Raw>(&bytes).map_err(|error| error.to_string());
         let checked = parsed.and_then(|raw| spelled_exactly(&bytes).map(|()| raw));
         match checked.and_then(|raw| content(raw, media_type::essence(content_type))) {
-            Ok((media_type, content)) => Ok(Self { bytes, digest, media_type, content }),
+            Ok((media_type, content)) => Ok(Self {
+                bytes,
+                digest,
+                media_type,
+                content,
+            }),
             Err(reason) => Err(ManifestError::Invalid { digest, reason }),
         }
     }
@@ -153,8 +161,14 @@ impl Manifest {
 fn spelled_exactly(bytes: &[u8]) -> Result<(), String> {
     const KEYS: [&str; 5] = ["schemaVersion", "mediaType", "config", "layers", "manifests"];
     let keys: BTreeMap<String, IgnoredAny> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let odd = keys.keys().find(|key| KEYS.iter().any(|known| key.eq_ignore_ascii_case(known) && key != known));
-    odd.map_or(Ok(()), |key| Err(format!("the member `{key}` would be read differently by different clients")))
+    let odd = keys
+        .keys()
+        .find(|key| KEYS.iter().any(|known| key.eq_ignore_ascii_case(known) && key != known));
+    odd.map_or(Ok(()), |key| {
+        Err(format!(
+            "the member `{key}` would be read differently by different clients"
+        ))
+    })
 }
 
 fn content(raw: Raw, header: &str) -> Result<(String, Content), String> {
@@ -167,7 +181,10 @@ fn content(raw: Raw, header: &str) -> Result<(String, Content), String> {
     }
     let content = match (raw.config, raw.layers, raw.manifests) {
         (None, None, Some(manifests)) => Content::Index { manifests },
-        (Some(config), layers, None) => Content::Image { config, layers: layers.unwrap_or_default() },
+        (Some(config), layers, None) => Content::Image {
+            config,
+            layers: layers.unwrap_or_default(),
+        },
         (None, _, None) => return Err("it has neither `config` nor `manifests`".into()),
         _ => return Err("it is an index and an image at once".into()),
     };
@@ -211,7 +228,11 @@ mod tests {
 
     #[test]
     fn images_and_indexes_keep_their_bytes() {
-        let image = parse(r#"{ "schemaVersion":2, "config":D!, "layers":[D!, D!], "other":1 }"#, "").unwrap();
+        let image = parse(
+            r#"{ "schemaVersion":2, "config":D!, "layers":[D!, D!], "other":1 }"#,
+            "",
+        )
+        .unwrap();
         assert_eq!(image.media_type, media_type::OCI_MANIFEST);
         assert_eq!(image.references().count(), 3);
         assert_eq!(Digest::of(&image.bytes), image.digest);
@@ -223,7 +244,12 @@ mod tests {
     #[test]
     fn a_type_with_parameters_is_the_same_type() {
         let header = format!("{}; charset=utf-8", media_type::OCI_INDEX);
-        assert_eq!(parse(r#"{"schemaVersion":2,"manifests":[]}"#, &header).unwrap().media_type, media_type::OCI_INDEX);
+        assert_eq!(
+            parse(r#"{"schemaVersion":2,"manifests":[]}"#, &header)
+                .unwrap()
+                .media_type,
+            media_type::OCI_INDEX
+        );
     }
 
     #[test]
@@ -232,17 +258,37 @@ mod tests {
             ("not JSON", "<html>", ""),
             ("schema 1", r#"{"schemaVersion":1,"fsLayers":[]}"#, ""),
             ("nothing", r#"{"schemaVersion":2}"#, ""),
-            ("both", r#"{"schemaVersion":2,"config":D!,"layers":[],"manifests":[]}"#, ""),
-            ("two spellings", r#"{"schemaVersion":2,"config":D!,"layers":[],"Manifests":[]}"#, ""),
+            (
+                "both",
+                r#"{"schemaVersion":2,"config":D!,"layers":[],"manifests":[]}"#,
+                "",
+            ),
+            (
+                "two spellings",
+                r#"{"schemaVersion":2,"config":D!,"layers":[],"Manifests":[]}"#,
+                "",
+            ),
             ("twice", r#"{"schemaVersion":2,"manifests":[],"manifests":[D!]}"#, ""),
             (
                 "two types",
                 r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
                 media_type::OCI_MANIFEST,
             ),
-            ("wrong type", r#"{"schemaVersion":2,"manifests":[]}"#, media_type::OCI_MANIFEST),
-            ("bad digest", r#"{"schemaVersion":2,"manifests":[{"digest":"sha256:../x","size":1}]}"#, ""),
-            ("negative size", &format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{D}","size":-1}}]}}"#), ""),
+            (
+                "wrong type",
+                r#"{"schemaVersion":2,"manifests":[]}"#,
+                media_type::OCI_MANIFEST,
+            ),
+            (
+                "bad digest",
+                r#"{"schemaVersion":2,"manifests":[{"digest":"sha256:../x","size":1}]}"#,
+                "",
+            ),
+            (
+                "negative size",
+                &format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{D}","size":-1}}]}}"#),
+                "",
+            ),
         ] {
             assert!(parse(body, header).is_err(), "{name}");
         }

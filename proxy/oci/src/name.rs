@@ -56,7 +56,9 @@ impl Repository {
 fn is_component(text: &str) -> bool {
     let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
-    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     if !alnum(first) || !alnum(last) {
         return false;
     }
@@ -117,9 +119,14 @@ impl FromStr for Reference {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         if text.contains(':') {
-            return text.parse().map(Self::Digest).map_err(|_| InvalidName::Reference(shown(text)));
+            return text
+                .parse()
+                .map(Self::Digest)
+                .map_err(|_| InvalidName::Reference(shown(text)));
         }
-        text.parse().map(Self::Tag).map_err(|_| InvalidName::Reference(shown(text)))
+        text.parse()
+            .map(Self::Tag)
+            .map_err(|_| InvalidName::Reference(shown(text)))
     }
 }
 

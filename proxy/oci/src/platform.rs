@@ -23,7 +23,11 @@ pub struct Platform {
 impl Platform {
     /// A platform from its parts.
     pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
-        Self { os: os.into(), architecture: architecture.into(), variant: variant.into() }
+        Self {
+            os: os.into(),
+            architecture: architecture.into(),
+            variant: variant.into(),
+        }
     }
 
     /// The platform with the variants that mean "the default of this architecture" removed: `arm64/v8` is `arm64`,
@@ -51,7 +55,11 @@ impl Platform {
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        if self.variant.is_empty() { Ok(()) } else { write!(f, "/{}", self.variant) }
+        if self.variant.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.variant)
+        }
     }
 }
 
@@ -61,9 +69,8 @@ mod tests {
 
     #[test]
     fn default_variants_are_the_same_platform() {
-        let same = |a: (&str, &str), b: (&str, &str)| {
-            Platform::new("linux", a.0, a.1).same(&Platform::new("linux", b.0, b.1))
-        };
+        let same =
+            |a: (&str, &str), b: (&str, &str)| Platform::new("linux", a.0, a.1).same(&Platform::new("linux", b.0, b.1));
         assert!(same(("arm64", "v8"), ("arm64", "")));
         assert!(same(("arm", ""), ("arm", "v7")));
         assert!(!same(("arm", "v6"), ("arm", "v7")));

@@ -27,24 +27,40 @@ impl ByteRange {
     /// # Errors
     /// [`Unsatisfiable`] when the header is a single byte range that selects nothing.
     pub fn parse(header: &str, size: u64) -> Result<Option<Self>, Unsatisfiable> {
-        let Some((unit, set)) = header.split_once('=') else { return Ok(None) };
-        let Some((first, last)) = set.trim().split_once('-') else { return Ok(None) };
+        let Some((unit, set)) = header.split_once('=') else {
+            return Ok(None);
+        };
+        let Some((first, last)) = set.trim().split_once('-') else {
+            return Ok(None);
+        };
         if !unit.trim().eq_ignore_ascii_case("bytes") || set.contains(',') {
             return Ok(None);
         }
-        let unsatisfiable = || Unsatisfiable { header: header.chars().take(80).collect(), size };
+        let unsatisfiable = || Unsatisfiable {
+            header: header.chars().take(80).collect(),
+            size,
+        };
         let range = match (number(first), number(last)) {
-            (Some(Some(first)), Some(None)) => Self { first, last: size.saturating_sub(1) },
-            (Some(Some(first)), Some(Some(last))) if first <= last => {
-                Self { first, last: last.min(size.saturating_sub(1)) }
-            }
+            (Some(Some(first)), Some(None)) => Self {
+                first,
+                last: size.saturating_sub(1),
+            },
+            (Some(Some(first)), Some(Some(last))) if first <= last => Self {
+                first,
+                last: last.min(size.saturating_sub(1)),
+            },
             (Some(None), Some(Some(0))) => return Err(unsatisfiable()),
-            (Some(None), Some(Some(suffix))) => {
-                Self { first: size.saturating_sub(suffix), last: size.saturating_sub(1) }
-            }
+            (Some(None), Some(Some(suffix))) => Self {
+                first: size.saturating_sub(suffix),
+                last: size.saturating_sub(1),
+            },
             _ => return Ok(None),
         };
-        if range.first >= size { Err(unsatisfiable()) } else { Ok(Some(range)) }
+        if range.first >= size {
+            Err(unsatisfiable())
+        } else {
+            Ok(Some(range))
+        }
     }
 
     /// Number of bytes in the range, at least one.
@@ -72,7 +88,12 @@ mod tests {
     #[test]
     fn ranges_of_ten_bytes() {
         let some = |first, last| Ok(Some(ByteRange { first, last }));
-        let gone = |header: &str| Err(Unsatisfiable { header: header.into(), size: 10 });
+        let gone = |header: &str| {
+            Err(Unsatisfiable {
+                header: header.into(),
+                size: 10,
+            })
+        };
         for (header, expected) in [
             ("bytes=0-4", some(0, 4)),
             ("bytes=4-", some(4, 9)),

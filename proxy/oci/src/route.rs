@@ -57,10 +57,14 @@ impl<'a> Route<'a> {
         let (name, kind) = front.rsplit_once('/').ok_or_else(not_served)?;
         let last = last.replacen("%3A", ":", 1).replacen("%3a", ":", 1);
         match kind {
-            "manifests" => {
-                Ok(Self::Manifest { name, reference: last.parse().map_err(RouteError::Reference)? })
-            }
-            "blobs" => Ok(Self::Blob { name, digest: last.parse().map_err(RouteError::Digest)? }),
+            "manifests" => Ok(Self::Manifest {
+                name,
+                reference: last.parse().map_err(RouteError::Reference)?,
+            }),
+            "blobs" => Ok(Self::Blob {
+                name,
+                digest: last.parse().map_err(RouteError::Digest)?,
+            }),
             _ => Err(not_served()),
         }
     }
@@ -73,7 +77,10 @@ mod tests {
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn manifest(name: &str, reference: &str) -> Route<'static> {
-        Route::Manifest { name: name.to_owned().leak(), reference: reference.parse().unwrap() }
+        Route::Manifest {
+            name: name.to_owned().leak(),
+            reference: reference.parse().unwrap(),
+        }
     }
 
     #[test]
@@ -89,17 +96,40 @@ mod tests {
         ] {
             assert_eq!(Route::parse(path), Ok(route), "{path}");
         }
-        for path in [format!("/v2/a/blobs/{DIGEST}"), format!("/v2/a/blobs/{}", DIGEST.replace(':', "%3A"))] {
-            assert_eq!(Route::parse(&path), Ok(Route::Blob { name: "a", digest: DIGEST.parse().unwrap() }));
+        for path in [
+            format!("/v2/a/blobs/{DIGEST}"),
+            format!("/v2/a/blobs/{}", DIGEST.replace(':', "%3A")),
+        ] {
+            assert_eq!(
+                Route::parse(&path),
+                Ok(Route::Blob {
+                    name: "a",
+                    digest: DIGEST.parse().unwrap()
+                })
+            );
         }
     }
 
     #[test]
     fn other_paths_are_refused() {
-        for path in ["", "/", "/v1/", "/v2x/a/manifests/b", "/v2/a", "/v2/a/b", "/v2/_catalog", "/v2/a/uploads/b"] {
+        for path in [
+            "",
+            "/",
+            "/v1/",
+            "/v2x/a/manifests/b",
+            "/v2/a",
+            "/v2/a/b",
+            "/v2/_catalog",
+            "/v2/a/uploads/b",
+        ] {
             assert!(matches!(Route::parse(path), Err(RouteError::NotServed(_))), "{path}");
         }
-        for path in ["/v2/a/manifests/", "/v2/a/manifests/..", "/v2/a/manifests/sha256:x", "/v2/a/manifests/b%2fc"] {
+        for path in [
+            "/v2/a/manifests/",
+            "/v2/a/manifests/..",
+            "/v2/a/manifests/sha256:x",
+            "/v2/a/manifests/b%2fc",
+        ] {
             assert!(matches!(Route::parse(path), Err(RouteError::Reference(_))), "{path}");
         }
         for path in ["/v2/a/blobs/", "/v2/a/blobs/latest", "/v2/a/blobs/sha256:..%2f..%2fetc"] {

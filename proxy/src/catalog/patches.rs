@@ -30,7 +30,8 @@ impl Catalog {
             .fetch_optional(&self.pool)
             .await
             .map_err(failed("read an inventory"))?;
-        row.map(|row| decoded(image.to_string(), &row.get::<String, _>("inventory"))).transpose()
+        row.map(|row| decoded(image.to_string(), &row.get::<String, _>("inventory")))
+            .transpose()
     }
 
     /// Keeps what is known of the packages of an image.
@@ -86,7 +87,11 @@ impl Catalog {
         .map_err(failed("read a decision"))?;
         row.map(|row| {
             let served = digest_at(&row, "served")?;
-            Ok(Decision { served, note: row.get("note"), decided_at: time(row.get("decided_at")) })
+            Ok(Decision {
+                served,
+                note: row.get("note"),
+                decided_at: time(row.get("decided_at")),
+            })
         })
         .transpose()
     }
@@ -101,7 +106,9 @@ impl Catalog {
         note: &str,
     ) -> Result<Decision, CatalogError> {
         let decision = Decision {
-            served: made.last().map_or_else(|| source.clone(), |manifest| manifest.digest.clone()),
+            served: made
+                .last()
+                .map_or_else(|| source.clone(), |manifest| manifest.digest.clone()),
             note: note.to_owned(),
             decided_at: SystemTime::now(),
         };
@@ -128,7 +135,13 @@ impl Catalog {
     }
 
     /// Makes a patched image readable under a tag's repository, and the tag's last patched image.
-    pub async fn publish(&self, place: &Place, tag: &Tag, source: &Digest, served: &Digest) -> Result<(), CatalogError> {
+    pub async fn publish(
+        &self,
+        place: &Place,
+        tag: &Tag,
+        source: &Digest,
+        served: &Digest,
+    ) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;
         put_root(&mut transaction, place, served, tag.as_str()).await?;
         sqlx::query(
@@ -162,9 +175,15 @@ impl Catalog {
 }
 
 fn encoded<T: serde::Serialize>(subject: String, value: &T) -> Result<String, CatalogError> {
-    serde_json::to_string(value).map_err(|error| CatalogError::Damaged { subject, reason: error.to_string() })
+    serde_json::to_string(value).map_err(|error| CatalogError::Damaged {
+        subject,
+        reason: error.to_string(),
+    })
 }
 
 fn decoded<T: serde::de::DeserializeOwned>(subject: String, text: &str) -> Result<T, CatalogError> {
-    serde_json::from_str(text).map_err(|error| CatalogError::Damaged { subject, reason: error.to_string() })
+    serde_json::from_str(text).map_err(|error| CatalogError::Damaged {
+        subject,
+        reason: error.to_string(),
+    })
 }

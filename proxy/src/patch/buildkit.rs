@@ -57,14 +57,16 @@ impl BuildKit {
         timeout: Duration,
         state: &Path,
         environment: Environment,
-        blobs: Arc<Blobs>,
+        blobs: &Arc<Blobs>,
         scratch: &Path,
     ) -> Result<Self, SetupError> {
         let address: Address = settings.address.parse()?;
         let tls = match (&settings.ca, &settings.cert, &settings.key) {
-            (Some(ca), Some(cert), Some(key)) => {
-                Some(Tls { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
-            }
+            (Some(ca), Some(cert), Some(key)) => Some(Tls {
+                ca: ca.clone(),
+                cert: cert.clone(),
+                key: key.clone(),
+            }),
             _ => None,
         };
         let auto = AutoOptions {
@@ -76,7 +78,7 @@ impl BuildKit {
         Ok(Self {
             client: Client::new(Endpoint { address, tls, auto }),
             platforms: Cache::builder().max_capacity(1).time_to_live(PLATFORMS_TTL).build(),
-            blobs,
+            blobs: Arc::clone(blobs),
             scratch: scratch.to_owned(),
             timeout,
         })
@@ -98,16 +100,22 @@ impl Engine for BuildKit {
         let workers = workers.map_err(|error| EngineError::Unreachable { reason: chain(&error) })?;
         let mut platforms = Vec::new();
         for worker in &workers {
-            let Some(native) = worker.native_platform() else { continue };
+            let Some(native) = worker.native_platform() else {
+                continue;
+            };
             let runs = |platform: &&llb::Platform| {
                 platform.os == native.os
                     && (platform.architecture == native.architecture
                         // An amd64 processor runs 386 without an emulator.
                         || (native.architecture == "amd64" && platform.architecture == "386"))
             };
-            platforms.extend(worker.platforms.iter().filter(runs).map(|platform| {
-                Platform::new(&platform.os, &platform.architecture, &platform.variant)
-            }));
+            platforms.extend(
+                worker
+                    .platforms
+                    .iter()
+                    .filter(runs)
+                    .map(|platform| Platform::new(&platform.os, &platform.architecture, &platform.variant)),
+            );
         }
         self.platforms.insert((), platforms.clone()).await;
         Ok(platforms)
@@ -118,7 +126,9 @@ impl Engine for BuildKit {
             .with_variant(plan.platform.variant.clone());
         let image = State::oci_layout("patchport", &base.name, &base.manifest.digest.to_string(), &platform);
         let started = now();
-        let state = apt::upgrade(&image, plan, &uuid::Uuid::new_v4().to_string()).platform(&platform).run();
+        let state = apt::upgrade(&image, plan, &uuid::Uuid::new_v4().to_string())
+            .platform(&platform)
+            .run();
         let content = Arc::new(SolveContent::new(base, Arc::clone(&self.blobs), self.scratch.clone()));
         let solve = Solve {
             definition: state.definition(),
@@ -126,22 +136,33 @@ impl Engine for BuildKit {
             content: Arc::clone(&content) as Arc<dyn patchport_buildkit::Content>,
             timeout: self.timeout,
         };
-        let solved = self.client.solve(&solve, progress).await.map_err(|error| failed(&error, self.timeout))?;
-        let unusable = |reason: &str| EngineError::Result { reason: reason.to_owned() };
-        let manifest = content.take(&solved.digest).ok_or_else(|| unusable("it sent no manifest"))?;
+        let solved = self
+            .client
+            .solve(&solve, progress)
+            .await
+            .map_err(|error| failed(&error, self.timeout))?;
+        let unusable = |reason: &str| EngineError::Result {
+            reason: reason.to_owned(),
+        };
+        let manifest = content
+            .take(&solved.digest)
+            .ok_or_else(|| unusable("it sent no manifest"))?;
         let manifest = std::fs::read(manifest.path()).map_err(|error| unusable(&error.to_string()))?;
         let manifest = Manifest::parse(manifest, media_type::OCI_MANIFEST).map_err(|error| unusable(&chain(&error)))?;
         let Some(digest) = added(&base.manifest, &manifest).map_err(|reason| unusable(&reason))? else {
             return Ok(None);
         };
-        let tar = content.take(&digest).ok_or_else(|| unusable("it did not send the new layer"))?;
+        let tar = content
+            .take(&digest)
+            .ok_or_else(|| unusable("it did not send the new layer"))?;
         Ok(Some(RawLayer { tar, started }))
     }
 }
 
 /// The layer that the result has on top of its base.
 fn added(base: &Manifest, result: &Manifest) -> Result<Option<String>, String> {
-    let (Content::Image { layers: old, .. }, Content::Image { layers: new, .. }) = (&base.content, &result.content) else {
+    let (Content::Image { layers: old, .. }, Content::Image { layers: new, .. }) = (&base.content, &result.content)
+    else {
         return Err("it is no image".into());
     };
     let same = old.len() <= new.len() && old.iter().zip(new).all(|(old, new)| old.digest == new.digest);
@@ -166,7 +187,9 @@ fn failed(error: &SolveError, limit: Duration) -> EngineError {
     match error.kind() {
         SolveErrorKind::Unreachable | SolveErrorKind::SessionLost => EngineError::Unreachable { reason: chain(error) },
         SolveErrorKind::TimedOut => EngineError::TimedOut { limit },
-        SolveErrorKind::ExecFailed => EngineError::Upgrade { reason: exec_failure(error) },
+        SolveErrorKind::ExecFailed => EngineError::Upgrade {
+            reason: exec_failure(error),
+        },
         SolveErrorKind::MissingCapability | SolveErrorKind::Other => EngineError::Result { reason: chain(error) },
     }
 }

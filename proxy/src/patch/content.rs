@@ -39,19 +39,35 @@ impl SolveContent {
             if at == 0 {
                 small.insert(descriptor.digest.to_string(), base.config.clone());
             } else {
-                layers.insert(descriptor.digest.to_string(), (descriptor.digest.clone(), descriptor.size));
+                layers.insert(
+                    descriptor.digest.to_string(),
+                    (descriptor.digest.clone(), descriptor.size),
+                );
             }
         }
-        Self { small, layers, blobs, origin: base.origin.clone(), scratch, received: Arc::default() }
+        Self {
+            small,
+            layers,
+            blobs,
+            origin: base.origin.clone(),
+            scratch,
+            received: Arc::default(),
+        }
     }
 
     /// Takes out a blob that BuildKit wrote.
     pub(super) fn take(&self, digest: &str) -> Option<NamedTempFile> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).remove(digest)
+        self.received
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(digest)
     }
 
     fn has_received(&self, digest: &str) -> bool {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).contains_key(digest)
+        self.received
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(digest)
     }
 }
 
@@ -67,22 +83,42 @@ impl Content for SolveContent {
     async fn read(&self, digest: &str, offset: u64, length: u64) -> Result<ByteStream, ContentError> {
         if let Some(bytes) = self.small.get(digest) {
             let first = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-            let last = first.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+            let last = first
+                .saturating_add(usize::try_from(length).unwrap_or(usize::MAX))
+                .min(bytes.len());
             return Ok(stream::iter([Ok(bytes.slice(first..last))]).boxed());
         }
-        let (layer, size) = self.layers.get(digest).ok_or_else(|| ContentError::NotFound { digest: digest.into() })?;
+        let (layer, size) = self
+            .layers
+            .get(digest)
+            .ok_or_else(|| ContentError::NotFound { digest: digest.into() })?;
         let failed = failure(digest, "read");
-        let origin = Origin { size: Some(*size), ..self.origin.clone() };
-        let content = self.blobs.fetch(layer, &origin).await.map_err(|error| failed(Box::new(error)))?;
-        let range = length.checked_sub(1).map(|more| ByteRange { first: offset, last: offset.saturating_add(more) });
-        Ok(content.stream(range).map(move |chunk| chunk.map_err(|error| failed(Box::new(error)))).boxed())
+        let origin = Origin {
+            size: Some(*size),
+            ..self.origin.clone()
+        };
+        let content = self
+            .blobs
+            .fetch(layer, &origin)
+            .await
+            .map_err(|error| failed(Box::new(error)))?;
+        let range = length.checked_sub(1).map(|more| ByteRange {
+            first: offset,
+            last: offset.saturating_add(more),
+        });
+        Ok(content
+            .stream(range)
+            .map(move |chunk| chunk.map_err(|error| failed(Box::new(error))))
+            .boxed())
     }
 
     async fn ingest(&self, digest: &str, _: u64) -> Result<Box<dyn Ingest>, ContentError> {
         if self.layers.contains_key(digest) || self.small.contains_key(digest) || self.has_received(digest) {
             return Err(ContentError::AlreadyExists { digest: digest.into() });
         }
-        let wanted: Digest = digest.parse().map_err(|_| ContentError::NotFound { digest: digest.into() })?;
+        let wanted: Digest = digest
+            .parse()
+            .map_err(|_| ContentError::NotFound { digest: digest.into() })?;
         let scratch = self.scratch.clone();
         let failed = failure(digest, "create");
         let created = tokio::task::spawn_blocking(move || NamedTempFile::new_in(scratch)).await;
@@ -92,7 +128,11 @@ impl Content for SolveContent {
             Err(error) => return Err(failed(Box::new(error))),
         };
         let hasher = Hasher::new(wanted.algorithm());
-        Ok(Box::new(Received { wanted, state: Some((file, hasher)), received: Arc::clone(&self.received) }))
+        Ok(Box::new(Received {
+            wanted,
+            state: Some((file, hasher)),
+            received: Arc::clone(&self.received),
+        }))
     }
 }
 
@@ -126,13 +166,22 @@ impl Ingest for Received {
     }
 
     async fn commit(mut self: Box<Self>, digest: &str, _: u64) -> Result<(), ContentError> {
-        let mismatch = |reason| ContentError::Mismatch { digest: digest.into(), reason };
-        let (file, hasher) = self.state.take().ok_or_else(|| mismatch("an earlier write failed".into()))?;
+        let mismatch = |reason| ContentError::Mismatch {
+            digest: digest.into(),
+            reason,
+        };
+        let (file, hasher) = self
+            .state
+            .take()
+            .ok_or_else(|| mismatch("an earlier write failed".into()))?;
         let found = hasher.finish();
         if found != self.wanted || digest != self.wanted.to_string() {
             return Err(mismatch(format!("the bytes hash to {found}")));
         }
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), file);
+        self.received
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(digest.to_owned(), file);
         Ok(())
     }
 }
@@ -141,5 +190,9 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 fn failure(digest: &str, action: &'static str) -> impl Fn(Cause) -> ContentError + Clone + Send + use<> {
     let digest = digest.to_owned();
-    move |source| ContentError::Failed { digest: digest.clone(), action, source }
+    move |source| ContentError::Failed {
+        digest: digest.clone(),
+        action,
+        source,
+    }
 }

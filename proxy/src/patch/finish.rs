@@ -37,7 +37,9 @@ pub(super) async fn finish(
 ) -> Result<Option<PatchLayer>, PatchError> {
     let (compression, before, folder) = (plan.compression, before.clone(), scratch.to_owned());
     let written = tokio::task::spawn_blocking(move || write(raw, compression, &before, folder)).await;
-    let Some(written) = written.map_err(|_| Interrupted)?? else { return Ok(None) };
+    let Some(written) = written.map_err(|_| Interrupted)?? else {
+        return Ok(None);
+    };
     let (mut layer, mut file) = written;
     let mut ingest = blobs.store().ingest().await?;
     loop {
@@ -101,19 +103,33 @@ fn write(
     if normalised.is_empty {
         return Ok(None);
     }
-    let Some(changes) = prove(&normalised.files, before)? else { return Ok(None) };
+    let Some(changes) = prove(&normalised.files, before)? else {
+        return Ok(None);
+    };
     let media_type = match compression {
         Compression::Zstd => media_type::OCI_LAYER_ZSTD,
         Compression::Gzip => media_type::OCI_LAYER_GZIP,
     };
     let (media_type, epoch) = (media_type.to_owned(), normalised.epoch);
-    Ok(Some((PatchLayer { media_type, digest, size: 0, diff_id, epoch, changes }, file)))
+    Ok(Some((
+        PatchLayer {
+            media_type,
+            digest,
+            size: 0,
+            diff_id,
+            epoch,
+            changes,
+        },
+        file,
+    )))
 }
 
 /// Reads the package database of the result and compares it with the one before. `None` when no package changed.
 fn prove(files: &patchport_packages::layer::LayerFiles, before: &Inventory) -> Result<Option<Changes>, PatchError> {
     const STATUS: &str = "var/lib/dpkg/status";
-    let Some(Node::File(status)) = files.node(STATUS) else { return Ok(None) };
+    let Some(Node::File(status)) = files.node(STATUS) else {
+        return Ok(None);
+    };
     let packages = dpkg::read(STATUS, dpkg::Kind::Status, &status[..], dpkg::DEFAULT_LIMIT)
         .map_err(|error| PatchError::Unproven(format!("its package database cannot be read: {error}")))?;
     if let Some(broken) = packages.iter().find(|package| !is_settled(package)) {
@@ -135,7 +151,10 @@ fn prove(files: &patchport_packages::layer::LayerFiles, before: &Inventory) -> R
 
 /// Whether dpkg has finished with a package, one way or the other.
 fn is_settled(package: &dpkg::Package) -> bool {
-    matches!(package.status.state, dpkg::State::Installed | dpkg::State::NotInstalled | dpkg::State::ConfigFiles)
+    matches!(
+        package.status.state,
+        dpkg::State::Installed | dpkg::State::NotInstalled | dpkg::State::ConfigFiles
+    )
 }
 
 fn scratch_error(error: io::Error) -> PatchError {
@@ -154,7 +173,10 @@ struct Hashing<W> {
 
 impl<W> Hashing<W> {
     fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::new(Algorithm::Sha256) }
+        Self {
+            inner,
+            hasher: Hasher::new(Algorithm::Sha256),
+        }
     }
 
     fn finish(self) -> (W, Digest) {

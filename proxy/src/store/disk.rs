@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use patchport_oci::{Digest, Hasher};
 use patchport_oci::digest::Algorithm;
+use patchport_oci::{Digest, Hasher};
 use tokio::task::spawn_blocking;
 
 use super::{Blob, BlobStore, Ingest, ReadAt, StoreError};
@@ -29,10 +29,17 @@ impl DiskStore {
     /// # Errors
     /// When the folders cannot be made or emptied.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let store = Self { blobs: root.join("blobs"), ingest: root.join("ingest") };
+        let store = Self {
+            blobs: root.join("blobs"),
+            ingest: root.join("ingest"),
+        };
         let failed = |action, path: &Path| {
             let subject = path.display().to_string();
-            move |source| StoreError::Io { action, subject, source }
+            move |source| StoreError::Io {
+                action,
+                subject,
+                source,
+            }
         };
         for folder in [&store.blobs, &store.ingest] {
             std::fs::create_dir_all(folder).map_err(failed("create", folder))?;
@@ -50,7 +57,10 @@ impl DiskStore {
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.blobs.join(digest.algorithm().name()).join(&digest.hex()[..2]).join(digest.hex())
+        self.blobs
+            .join(digest.algorithm().name())
+            .join(&digest.hex()[..2])
+            .join(digest.hex())
     }
 }
 
@@ -61,12 +71,19 @@ impl BlobStore for DiskStore {
         let opened = blocking(move || match File::open(path) {
             Ok(file) => {
                 let size = file.metadata()?.len();
-                Ok(Some(Blob { reader: Arc::new(FileReader(file)), size }))
+                Ok(Some(Blob {
+                    reader: Arc::new(FileReader(file)),
+                    size,
+                }))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         });
-        opened.await.map_err(|source| StoreError::Io { action: "open", subject: digest.to_string(), source })
+        opened.await.map_err(|source| StoreError::Io {
+            action: "open",
+            subject: digest.to_string(),
+            source,
+        })
     }
 
     async fn ingest(&self) -> Result<Box<dyn Ingest>, StoreError> {
@@ -76,7 +93,11 @@ impl BlobStore for DiskStore {
             let path = path.clone();
             move || File::options().read(true).write(true).create_new(true).open(path)
         });
-        let file = opened.await.map_err(|source| StoreError::Io { action: "create", subject, source })?;
+        let file = opened.await.map_err(|source| StoreError::Io {
+            action: "create",
+            subject,
+            source,
+        })?;
         Ok(Box::new(DiskIngest {
             file: Arc::new(FileReader(file)),
             path: Temporary(path),
@@ -125,7 +146,11 @@ struct DiskIngest {
 impl DiskIngest {
     fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> StoreError + use<> {
         let subject = self.path.0.display().to_string();
-        move |source| StoreError::Io { action, subject, source }
+        move |source| StoreError::Io {
+            action,
+            subject,
+            source,
+        }
     }
 }
 
@@ -134,7 +159,9 @@ impl Ingest for DiskIngest {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let file = Arc::clone(&self.file);
         let Some(mut hasher) = self.hasher.take() else {
-            return Err(self.failed("write on after a failure to")(io::ErrorKind::BrokenPipe.into()));
+            return Err(self.failed("write on after a failure to")(
+                io::ErrorKind::BrokenPipe.into(),
+            ));
         };
         // Hashing runs on the blocking pool too: it costs more than the write.
         let written = blocking(move || {
@@ -162,7 +189,10 @@ impl Ingest for DiskIngest {
                 Algorithm::Sha512 => rehash(&self.file, digest.algorithm())?,
             };
             if found != digest {
-                return Ok(Err(StoreError::WrongDigest { expected: digest, found }));
+                return Ok(Err(StoreError::WrongDigest {
+                    expected: digest,
+                    found,
+                }));
             }
             self.file.0.sync_all()?;
             let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
@@ -202,7 +232,11 @@ mod tests {
     async fn conforms() {
         let folder = tempfile::tempdir().unwrap();
         conformance::check(&DiskStore::open(folder.path()).unwrap()).await;
-        assert_eq!(std::fs::read_dir(folder.path().join("ingest")).unwrap().count(), 0, "something was left behind");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("ingest")).unwrap().count(),
+            0,
+            "something was left behind"
+        );
     }
 
     #[tokio::test]

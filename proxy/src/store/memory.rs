@@ -33,7 +33,10 @@ struct MemoryIngest(Arc<Shared>, MemoryStore);
 impl BlobStore for MemoryStore {
     async fn open(&self, digest: &Digest) -> Result<Option<Blob>, StoreError> {
         let found = self.0.lock().unwrap().get(digest).cloned();
-        Ok(found.map(|reader| Blob { size: reader.0.lock().unwrap().len() as u64, reader }))
+        Ok(found.map(|reader| {
+            let size = reader.0.lock().unwrap().len() as u64;
+            Blob { reader, size }
+        }))
     }
 
     async fn ingest(&self) -> Result<Box<dyn Ingest>, StoreError> {
@@ -55,7 +58,10 @@ impl Ingest for MemoryIngest {
     async fn commit(self: Box<Self>, digest: &Digest) -> Result<(), StoreError> {
         let found = Digest::of(&self.0.0.lock().unwrap());
         if found != *digest {
-            return Err(StoreError::WrongDigest { expected: digest.clone(), found });
+            return Err(StoreError::WrongDigest {
+                expected: digest.clone(),
+                found,
+            });
         }
         self.1.0.lock().unwrap().insert(digest.clone(), self.0);
         Ok(())

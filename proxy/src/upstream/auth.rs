@@ -53,7 +53,10 @@ impl Credentials {
             let text = format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")));
             sensitive(&text)
         });
-        let tokens = Cache::builder().max_capacity(10_000).expire_after(TokenLifetime).build();
+        let tokens = Cache::builder()
+            .max_capacity(10_000)
+            .expire_after(TokenLifetime)
+            .build();
         Self { basic, realms, tokens }
     }
 
@@ -88,7 +91,9 @@ impl Credentials {
             return Ok(Some(basic.clone()));
         }
         let host = &realm.host;
-        Err(format!("its token realm is {host}, which may not have the credentials; if it is right, add \"{host}\" to token_realms of this upstream"))
+        Err(format!(
+            "its token realm is {host}, which may not have the credentials; if it is right, add \"{host}\" to token_realms of this upstream"
+        ))
     }
 }
 
@@ -105,11 +110,17 @@ pub(super) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
         for challenge in http_auth::parse_challenges(header.to_str().ok()?).ok()? {
             let param = |wanted: &str| {
                 let mut params = challenge.params.iter();
-                params.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.to_unescaped())
+                params
+                    .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                    .map(|(_, value)| value.to_unescaped())
             };
             if challenge.scheme.eq_ignore_ascii_case("bearer") {
                 let (service, scope) = (param("service"), param("scope"));
-                return Some(Challenge::Bearer { realm: param("realm")?, service, scope });
+                return Some(Challenge::Bearer {
+                    realm: param("realm")?,
+                    service,
+                    scope,
+                });
             }
             if challenge.scheme.eq_ignore_ascii_case("basic") {
                 basic = Some(Challenge::Basic);
@@ -149,7 +160,9 @@ pub(super) fn token(body: &[u8]) -> Option<(HeaderValue, Duration)> {
     let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token)?;
     let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
     // Let go of it a little before upstream does.
-    let lifetime = lifetime.saturating_sub(Duration::from_secs(10)).min(Duration::from_secs(3600));
+    let lifetime = lifetime
+        .saturating_sub(Duration::from_secs(10))
+        .min(Duration::from_secs(3600));
     Some((sensitive(&format!("Bearer {token}"))?, lifetime))
 }
 
@@ -200,7 +213,10 @@ mod tests {
     #[test]
     fn a_token_is_asked_for_with_an_escaped_scope() {
         let url = token_url("https://auth.example/token?a=b", Some("r s"), None, "a/b").unwrap();
-        assert_eq!(url.to_string(), "https://auth.example/token?a=b&scope=repository%3Aa%2Fb%3Apull&service=r+s");
+        assert_eq!(
+            url.to_string(),
+            "https://auth.example/token?a=b&scope=repository%3Aa%2Fb%3Apull&service=r+s"
+        );
         assert_eq!(token_url("not a url", None, None, "a"), None);
     }
 
@@ -217,10 +233,17 @@ mod tests {
             ("https://auth.example.evil/token", false),
             ("https://10.1.1.1/token", false),
         ] {
-            assert_eq!(credentials.for_realm(&upstream, &origin(realm)).is_ok(), given, "{realm}");
+            assert_eq!(
+                credentials.for_realm(&upstream, &origin(realm)).is_ok(),
+                given,
+                "{realm}"
+            );
         }
         let anonymous = Credentials::new(None, vec![]);
-        assert_eq!(anonymous.for_realm(&upstream, &origin("https://elsewhere.example")), Ok(None));
+        assert_eq!(
+            anonymous.for_realm(&upstream, &origin("https://elsewhere.example")),
+            Ok(None)
+        );
     }
 
     #[test]

@@ -86,8 +86,16 @@ impl Client {
     /// When the URL or the certificates are not usable.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let base = settings.url.trim_end_matches('/').to_owned();
-        let origin = base.parse::<Uri>().ok().as_ref().and_then(Origin::of).ok_or(ClientError::Url(settings.url))?;
-        let user = settings.user.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
+        let origin = base
+            .parse::<Uri>()
+            .ok()
+            .as_ref()
+            .and_then(Origin::of)
+            .ok_or(ClientError::Url(settings.url))?;
+        let user = settings
+            .user
+            .as_ref()
+            .map(|(name, password)| (name.as_str(), password.as_str()));
         Ok(Self {
             http: connect::client(settings.ca.as_deref(), true, settings.header_timeout)?,
             led: connect::client(settings.ca.as_deref(), origin.is_local(), settings.header_timeout)?,
@@ -102,12 +110,17 @@ impl Client {
 
     /// Sends a call, again when it fails in passing, and turns any status but success into an error.
     async fn send(&self, call: &Call<'_>) -> Result<Response<Incoming>, UpstreamError> {
-        let attempts = ExponentialBuilder::new().with_min_delay(Duration::from_millis(100)).with_max_times(2);
+        let attempts = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_times(2);
         let attempt = || async {
             let response = self.authenticated(call).await?;
             self.checked(call, response)
         };
-        attempt.retry(attempts.with_jitter()).when(UpstreamError::is_transient).await
+        attempt
+            .retry(attempts.with_jitter())
+            .when(UpstreamError::is_transient)
+            .await
     }
 
     /// Sends a call with what authenticates it, once more after a challenge.
@@ -150,7 +163,9 @@ impl Client {
             return Err(untrusted(format!("token realm: {reason}")));
         }
         let authorization = self.credentials.for_realm(&self.origin, &target).map_err(untrusted)?;
-        let response = self.once(call, &Method::GET, &url, "application/json", authorization, &target).await?;
+        let response = self
+            .once(call, &Method::GET, &url, "application/json", authorization, &target)
+            .await?;
         match response.status() {
             status if status.is_success() => {}
             status if matches!(status.as_u16(), 401 | 403) => return Err(self.refused(call, status)),
@@ -167,11 +182,15 @@ impl Client {
         authorization: Option<HeaderValue>,
     ) -> Result<Response<Incoming>, UpstreamError> {
         let url = format!("{}/v2/{}", self.base, call.path);
-        let mut url: Uri = url.parse().map_err(|_| self.unreachable(call, "its URL is not valid".into()))?;
+        let mut url: Uri = url
+            .parse()
+            .map_err(|_| self.unreachable(call, "its URL is not valid".into()))?;
         let mut target = self.origin.clone();
         for _ in 0..=MAX_REDIRECTS {
             let authorization = authorization.clone().filter(|_| target == self.origin);
-            let response = self.once(call, &call.method, &url, call.accept, authorization, &target).await?;
+            let response = self
+                .once(call, &call.method, &url, call.accept, authorization, &target)
+                .await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
@@ -187,9 +206,17 @@ impl Client {
 
     fn redirected(&self, call: &Call<'_>, from: &Uri, response: &Response<Incoming>) -> Result<Uri, UpstreamError> {
         let broken = || self.unreachable(call, "it redirects without a usable Location".into());
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(broken)?;
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .ok_or_else(broken)?;
         let base = url::Url::parse(&from.to_string()).map_err(|_| broken())?;
-        base.join(location).map_err(|_| broken())?.as_str().parse().map_err(|_| broken())
+        base.join(location)
+            .map_err(|_| broken())?
+            .as_str()
+            .parse()
+            .map_err(|_| broken())
     }
 
     /// One request and its response headers, within the deadline.
@@ -202,12 +229,17 @@ impl Client {
         authorization: Option<HeaderValue>,
         target: &Origin,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let mut request = Request::builder().method(method).uri(url).header(USER_AGENT, AGENT).header(ACCEPT, accept);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, accept);
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request =
-            request.body(Empty::<Bytes>::new()).map_err(|_| self.unreachable(call, "no request could be made".into()))?;
+        let request = request
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| self.unreachable(call, "no request could be made".into()))?;
         let client = if *target == self.origin { &self.http } else { &self.led };
         match tokio::time::timeout(self.header_timeout, client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
@@ -224,9 +256,16 @@ impl Client {
             StatusCode::NOT_FOUND => Err(UpstreamError::NotFound { upstream, subject }),
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(self.refused(call, status)),
             StatusCode::TOO_MANY_REQUESTS => {
-                let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let header = response
+                    .headers()
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok());
                 let retry_after = header.and_then(|text| text.parse().ok()).map(Duration::from_secs);
-                Err(UpstreamError::RateLimited { upstream, subject, retry_after })
+                Err(UpstreamError::RateLimited {
+                    upstream,
+                    subject,
+                    retry_after,
+                })
             }
             status => Err(self.faulty(call, status)),
         }
@@ -258,30 +297,53 @@ impl Client {
             path: format!("{repository}/{kind}/{reference}"),
             accept: if manifests { media_type::ACCEPT_MANIFESTS } else { "*/*" },
             repository,
-            subject: format!("{}{repository}{separator}{reference}", if manifests { "" } else { "blob " }),
+            subject: format!(
+                "{}{repository}{separator}{reference}",
+                if manifests { "" } else { "blob " }
+            ),
         }
     }
 
     fn unreachable(&self, call: &Call<'_>, reason: String) -> UpstreamError {
-        UpstreamError::Unreachable { upstream: Arc::clone(&self.name), subject: call.subject.clone(), reason }
+        UpstreamError::Unreachable {
+            upstream: Arc::clone(&self.name),
+            subject: call.subject.clone(),
+            reason,
+        }
     }
 
     fn untrusted(&self, call: &Call<'_>, reason: String) -> UpstreamError {
-        UpstreamError::Untrusted { upstream: Arc::clone(&self.name), subject: call.subject.clone(), reason }
+        UpstreamError::Untrusted {
+            upstream: Arc::clone(&self.name),
+            subject: call.subject.clone(),
+            reason,
+        }
     }
 
     fn lied(&self, call: &Call<'_>, reason: String) -> UpstreamError {
-        UpstreamError::Lied { upstream: Arc::clone(&self.name), subject: call.subject.clone(), reason }
+        UpstreamError::Lied {
+            upstream: Arc::clone(&self.name),
+            subject: call.subject.clone(),
+            reason,
+        }
     }
 
     fn refused(&self, call: &Call<'_>, status: StatusCode) -> UpstreamError {
         let (upstream, subject) = (Arc::clone(&self.name), call.subject.clone());
-        UpstreamError::Refused { upstream, subject, status: status.as_u16() }
+        UpstreamError::Refused {
+            upstream,
+            subject,
+            status: status.as_u16(),
+        }
     }
 
     fn faulty(&self, call: &Call<'_>, status: StatusCode) -> UpstreamError {
         let (upstream, subject) = (Arc::clone(&self.name), call.subject.clone());
-        UpstreamError::Faulty { upstream, subject, status: status.as_u16() }
+        UpstreamError::Faulty {
+            upstream,
+            subject,
+            status: status.as_u16(),
+        }
     }
 }
 
@@ -305,9 +367,15 @@ impl Upstream for Client {
             Reference::Tag(_) => named_digest(&response),
         };
         if let Some(size) = length(&response).filter(|size| *size > MAX_MANIFEST as u64) {
-            return Err(self.lied(&call, format!("it has {size} bytes, more than the {MAX_MANIFEST} of a manifest")));
+            return Err(self.lied(
+                &call,
+                format!("it has {size} bytes, more than the {MAX_MANIFEST} of a manifest"),
+            ));
         }
-        let header = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let header = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let content_type = header.unwrap_or_default().to_owned();
         let bytes = self.body(&call, response, MAX_MANIFEST).await?;
         if let Some(promised) = promised {
@@ -336,8 +404,11 @@ impl Upstream for Client {
         let response = self.send(&call).await?;
         let size = length(&response);
         let (upstream, subject, stall) = (Arc::clone(&self.name), call.subject, self.stall_timeout);
-        let failed =
-            move |reason| UpstreamError::Unreachable { upstream: Arc::clone(&upstream), subject: subject.clone(), reason };
+        let failed = move |reason| UpstreamError::Unreachable {
+            upstream: Arc::clone(&upstream),
+            subject: subject.clone(),
+            reason,
+        };
         let body = stream::unfold(Some(response.into_body()), move |body| {
             let failed = failed.clone();
             async move {
@@ -350,7 +421,10 @@ impl Upstream for Client {
                 }
             }
         });
-        Ok(Download { size, body: body.boxed() })
+        Ok(Download {
+            size,
+            body: body.boxed(),
+        })
     }
 }
 

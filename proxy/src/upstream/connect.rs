@@ -48,7 +48,10 @@ pub(super) fn client(ca: Option<&Path>, allow_local: bool, connect_timeout: Dura
     http.set_nodelay(true);
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError { subject: "the TLS provider".into(), reason: error.to_string() })?
+        .map_err(|error| TlsError {
+            subject: "the TLS provider".into(),
+            reason: error.to_string(),
+        })?
         .with_root_certificates(roots(ca)?)
         .with_no_client_auth();
     let https = hyper_rustls::HttpsConnectorBuilder::new()
@@ -68,7 +71,10 @@ pub(super) fn client(ca: Option<&Path>, allow_local: bool, connect_timeout: Dura
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca {
-        let failed = |reason: String| TlsError { subject: path.display().to_string(), reason };
+        let failed = |reason: String| TlsError {
+            subject: path.display().to_string(),
+            reason,
+        };
         let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
         for certificate in certificates {
             let certificate = certificate.map_err(|error| failed(error.to_string()))?;
@@ -103,12 +109,18 @@ impl Service<Name> for GuardedResolver {
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let resolve = move || (host.as_str(), 0).to_socket_addrs();
-            let mut addresses: Vec<_> = tokio::task::spawn_blocking(resolve).await.map_err(io::Error::other)??.collect();
+            let mut addresses: Vec<_> = tokio::task::spawn_blocking(resolve)
+                .await
+                .map_err(io::Error::other)??
+                .collect();
             if !allow_local {
                 addresses.retain(|address| !is_local_address(address.ip()));
             }
             if addresses.is_empty() {
-                return Err(io::Error::other(format!("{} has no address that may be dialled", name.as_str())));
+                return Err(io::Error::other(format!(
+                    "{} has no address that may be dialled",
+                    name.as_str()
+                )));
             }
             Ok(addresses.into_iter())
         })

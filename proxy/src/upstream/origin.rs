@@ -30,7 +30,11 @@ impl Origin {
         if authority.as_str().contains('@') {
             return None;
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_ascii_lowercase();
         let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
         Some(Self { tls, host, port })
     }
@@ -91,7 +95,11 @@ mod tests {
         ] {
             assert_eq!(registry.refuses(&origin(url)).is_none(), allowed, "{url}");
         }
-        assert!(origin("http://127.0.0.1:5000").refuses(&origin("http://127.0.0.1:6000")).is_none());
+        assert!(
+            origin("http://127.0.0.1:5000")
+                .refuses(&origin("http://127.0.0.1:6000"))
+                .is_none()
+        );
     }
 
     #[test]
@@ -99,6 +107,9 @@ mod tests {
         for url in ["https://user@registry.example/", "ftp://registry.example/", "/v2/"] {
             assert_eq!(Origin::of(&url.parse().unwrap()), None, "{url}");
         }
-        assert_eq!(origin("https://Registry.Example:443/"), origin("https://registry.example"));
+        assert_eq!(
+            origin("https://Registry.Example:443/"),
+            origin("https://registry.example")
+        );
     }
 }
