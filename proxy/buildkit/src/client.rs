@@ -93,6 +93,9 @@ struct Held {
 
 impl Client {
     /// A client that connects at its first call; [`Client::info`] is a call that does nothing else.
+    ///
+    /// A `buildkitd` that it starts is killed when the last clone is dropped, and ended properly by
+    /// [`Client::shutdown`].
     pub fn new(endpoint: Endpoint) -> Self {
         Self(Arc::new(Inner {
             endpoint,

@@ -137,16 +137,25 @@ impl Daemon {
             self.adopt().await;
             return Ok(connection);
         }
-        // What does not answer any more is in the way of a new one.
-        self.stop().await;
-        self.prepare().await?;
-        let mut child = self.spawn().await?;
-        let result = self.await_answer(&address, &mut child).await;
-        self.process = Some(Process::Child(child));
+        if !self.is_starting() {
+            // What does not answer any more is in the way of a new one.
+            self.stop().await;
+            self.prepare().await?;
+            self.spawn().await?;
+        }
+        let result = self.await_answer(&address).await;
         if result.is_err() {
             self.stop().await;
         }
         result
+    }
+
+    /// Whether there is a child that runs: a caller that gave up does not take a starting daemon with it.
+    fn is_starting(&mut self) -> bool {
+        match &mut self.process {
+            Some(Process::Child(child)) => matches!(child.try_wait(), Ok(None)),
+            Some(Process::Adopted(_)) | None => false,
+        }
     }
 
     /// SIGTERM, some seconds, SIGKILL; returns when it is gone. Does nothing if none runs.
@@ -208,7 +217,7 @@ impl Daemon {
         }
     }
 
-    async fn spawn(&self) -> Result<Child, Error> {
+    async fn spawn(&mut self) -> Result<(), Error> {
         let log = self.open_log().await.map_err(|source| Error::State {
             path: self.log(),
             source,
@@ -232,24 +241,28 @@ impl Daemon {
             .kill_on_drop(true)
             .spawn()
             .map_err(cannot)?;
-        if let Some(id) = child.id() {
+        let id = child.id();
+        self.process = Some(Process::Child(child));
+        if let Some(id) = id {
             let path = self.pid_file();
             fs::write(&path, format!("{id}\n"))
                 .await
                 .map_err(|source| Error::State { path, source })?;
         }
         tracing::info!(buildkit.program = %self.program.display(), buildkit.state = %self.dir.display(), "started buildkitd");
-        Ok(child)
+        Ok(())
     }
 
-    async fn await_answer(&self, address: &Address, child: &mut Child) -> Result<Connection, Error> {
+    async fn await_answer(&mut self, address: &Address) -> Result<Connection, Error> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             let error = match Connection::open(address, &self.dial).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            if let Ok(Some(status)) = child.try_wait() {
+            if let Some(Process::Child(child)) = &mut self.process
+                && let Ok(Some(status)) = child.try_wait()
+            {
                 let (program, log) = (self.program.clone(), self.log_tail().await);
                 return Err(Error::Ended {
                     program,

@@ -209,7 +209,6 @@ mod tests {
         (tracker, events)
     }
 
-    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     #[test]
     fn only_changes_are_told() {
         let started = || Progress::Started {

@@ -101,6 +101,8 @@ fn open_container(docker: &Path, name: &str) -> io::Result<Opened> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // A group of its own: Ctrl-C in a terminal is for us.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     let closed = || io::Error::other("the child has no standard streams");

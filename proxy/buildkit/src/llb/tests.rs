@@ -57,7 +57,6 @@ fn a_source_is_as_buildkit_wants_it() {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[test]
 fn an_exec_is_as_buildkit_wants_it() {
     let state = image(1)

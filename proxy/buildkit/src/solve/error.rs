@@ -54,7 +54,7 @@ pub enum Error {
         message: String,
     },
     /// The time limit was reached and the solve cancelled.
-    #[error("the solve was cancelled at its limit of {after:?}; running then: {}", .running.join(", "))]
+    #[error("the solve was cancelled at its limit of {after:?}; running then: {running:?}")]
     TimedOut {
         /// The limit.
         after: Duration,
@@ -62,7 +62,7 @@ pub enum Error {
         running: Vec<String>,
     },
     /// Anything else, in BuildKit's words.
-    #[error("BuildKit at {address}: the solve failed{}: {message}", .vertex.as_ref().map(|name| format!(" at `{name}`")).unwrap_or_default())]
+    #[error("BuildKit at {address}: the solve failed at {}: {message}", .vertex.as_deref().unwrap_or("no operation of its own"))]
     Failed {
         /// The place.
         address: String,
