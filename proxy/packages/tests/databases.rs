@@ -254,7 +254,6 @@ fn inventory(stanzas: &[String]) -> Inventory {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn changes_between_two_inventories() {
     let held = stanza("held", "1").replace("install ok", "hold ok");
     let gone = stanza("config", "1").replace("ok installed", "ok config-files");

@@ -22,7 +22,6 @@ fn small() -> Limits {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn each_limit_is_named() {
     let long = "n".repeat(151);
     let record = vec![b'v'; 600];

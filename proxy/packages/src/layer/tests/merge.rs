@@ -23,7 +23,6 @@ fn tar() -> Tar {
 const STATUS: &str = "var/lib/dpkg/status";
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn the_upper_layer_decides() {
     let base = || tar().dir("var").file(STATUS, "old");
     let table: [(&str, Vec<Tar>, Option<&str>); 10] = [

@@ -20,7 +20,6 @@ fn paths(tar: Tar) -> Vec<String> {
 }
 
 /// A patch as apt leaves it, built at `at`.
-#[expect(clippy::too_many_lines, reason = "one layer, entry by entry")]
 fn patch(at: u64) -> Tar {
     let times = format!("{at}.123456789");
     let times = [
@@ -128,7 +127,6 @@ fn what_stays_stays_as_it_was() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn directories_stay_when_something_needs_them() {
     let tar = || Tar::default();
     let table: [(&str, Tar, &[&str]); 8] = [
