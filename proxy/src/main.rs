@@ -2,7 +2,10 @@
 //!
 //! Exit codes: 0, 64 for usage and configuration (`EX_USAGE`), 1 for the rest.
 
-#![expect(clippy::disallowed_methods, reason = "the environment is handed to the configuration from here")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the environment is handed to the configuration from here"
+)]
 
 use std::io::Write as _;
 use std::path::PathBuf;

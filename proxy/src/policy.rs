@@ -79,9 +79,12 @@ impl Policy {
         {
             return Ok(());
         }
-        let reason = rule.reason.clone().or_else(|| {
-            Some("some tags of this repository are denied, and no allowed tag has led to this digest".into())
-        });
+        let whole = rule
+            .patterns
+            .iter()
+            .any(|pattern| pattern.any_tag() && pattern.matches_repository(&place.to_string()));
+        let some = "some tags of this repository are denied, and no allowed tag has led to this digest";
+        let reason = rule.reason.clone().or_else(|| (!whole).then(|| some.to_owned()));
         Err(Denial {
             subject: format!("{place}@{digest}"),
             rule: rule.name.clone(),

@@ -115,7 +115,7 @@ pub async fn serve<R: Respond>(
     tasks: Tasks,
     stop: CancellationToken,
 ) {
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
             break;
@@ -141,9 +141,9 @@ pub async fn serve<R: Respond>(
             }
         });
     }
-    if let Ok(graceful) = Arc::try_unwrap(graceful) {
-        graceful.shutdown().await;
-    }
+    // From here on connections are refused, not left waiting in the socket's queue.
+    drop(listener.socket);
+    graceful.shutdown().await;
 }
 
 async fn connection<R: Respond>(

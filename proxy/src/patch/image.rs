@@ -120,9 +120,14 @@ impl Patcher {
         image: &Manifest,
         platform: Option<&Platform>,
     ) -> Result<Option<Patched>, PatchError> {
-        let Some(descriptor) = runnable(image) else { return Ok(None) };
-        let origin =
-            Origin { upstream: Arc::clone(&place.site.upstream), repository: place.repository.clone(), size: None };
+        let Some(descriptor) = runnable(image) else {
+            return Ok(None);
+        };
+        let origin = Origin {
+            upstream: Arc::clone(&place.site.upstream),
+            repository: place.repository.clone(),
+            size: None,
+        };
         let config = self.config(&descriptor.digest, &origin, descriptor.size).await?;
         let own: ConfigPlatform = serde_json::from_slice(&config)
             .map_err(|error| PatchError::Unsupported(format!("its configuration is malformed: {error}")))?;
@@ -138,11 +143,30 @@ impl Patcher {
         let findings = self.scanner.scan(&inventory).await;
         let name = place.to_string();
         let docker = image.media_type == media_type::DOCKER_MANIFEST;
-        let target = Target { image: &image.digest, platform, name: &name, docker };
-        let choices = Choices { compression: self.settings.compression, cache_scope: self.settings.cache_scope };
-        let Some(plan) = plan(&inventory, findings, target, choices)? else { return Ok(None) };
-        let base = Base { manifest: image.clone(), config: config.clone(), name: name.clone(), origin };
-        let made = self.layers.join(plan.key(), || Arc::clone(self).layer(plan, base, inventory)).result().await??;
+        let target = Target {
+            image: &image.digest,
+            platform,
+            name: &name,
+            docker,
+        };
+        let choices = Choices {
+            compression: self.settings.compression,
+            cache_scope: self.settings.cache_scope,
+        };
+        let Some(plan) = plan(&inventory, findings, target, choices)? else {
+            return Ok(None);
+        };
+        let base = Base {
+            manifest: image.clone(),
+            config: config.clone(),
+            name: name.clone(),
+            origin,
+        };
+        let made = self
+            .layers
+            .join(plan.key(), || Arc::clone(self).layer(plan, base, inventory))
+            .result()
+            .await??;
         let Some(layer) = made else { return Ok(None) };
         let patched = assemble::image(image, &config, &layer, &name)?;
         finish::keep(&self.parts.blobs, &Digest::of(&patched.config), patched.config.into()).await?;
@@ -201,7 +225,9 @@ impl Patcher {
 
 /// The configuration of a manifest that a runtime can run; artifacts have other types.
 fn runnable(image: &Manifest) -> Option<&Descriptor> {
-    let Content::Image { config, layers } = &image.content else { return None };
+    let Content::Image { config, layers } = &image.content else {
+        return None;
+    };
     let is_image = media_type::is_image_config(&config.media_type)
         && !layers.is_empty()
         && layers.iter().all(|layer| media_type::is_layer(&layer.media_type));

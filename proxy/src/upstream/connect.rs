@@ -113,9 +113,7 @@ impl Service<Name> for GuardedResolver {
                 .await
                 .map_err(io::Error::other)??
                 .collect();
-            if !allow_local {
-                addresses.retain(|address| !is_local_address(address.ip()));
-            }
+            addresses.retain(|address| allow_local || !is_local_address(address.ip()));
             if addresses.is_empty() {
                 return Err(io::Error::other(format!(
                     "{} has no address that may be dialled",

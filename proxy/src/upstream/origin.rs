@@ -51,10 +51,23 @@ impl Origin {
         if self.tls && !target.tls {
             return Some(format!("{} would be asked without TLS", target.host));
         }
+        if target.host.parse().is_ok_and(is_link_local) {
+            return Some(format!(
+                "{} is a link-local address, where metadata services live",
+                target.host
+            ));
+        }
         if target.is_local() && !self.is_local() {
             return Some(format!("{} is an address of this machine or its link", target.host));
         }
         None
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local()),
     }
 }
 
@@ -95,11 +108,10 @@ mod tests {
         ] {
             assert_eq!(registry.refuses(&origin(url)).is_none(), allowed, "{url}");
         }
-        assert!(
-            origin("http://127.0.0.1:5000")
-                .refuses(&origin("http://127.0.0.1:6000"))
-                .is_none()
-        );
+        let local = origin("http://127.0.0.1:5000");
+        assert!(local.refuses(&origin("http://127.0.0.1:6000")).is_none());
+        assert!(local.refuses(&origin("http://169.254.169.254/latest")).is_some());
+        assert!(local.refuses(&origin("http://[fe80::1]/latest")).is_some());
     }
 
     #[test]
