@@ -52,7 +52,7 @@ pub struct Normalised {
     pub is_empty: bool,
     /// The time that entries written by the build have now, in seconds since 1970.
     pub epoch: u64,
-    /// Entries written, and entries left out.
+    /// Entries written.
     pub kept: u64,
     /// Entries left out.
     pub omitted: u64,

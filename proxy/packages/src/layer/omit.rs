@@ -7,7 +7,7 @@ use crate::layer::path;
 pub enum Omit {
     /// A directory and everything below it.
     Below(&'static str),
-    /// Names in a directory that begin so; an exact name is its own beginning only when nothing else begins so.
+    /// Names in a directory that begin so.
     Prefix(&'static str, &'static str),
     /// Names in a directory that end so.
     Suffix(&'static str, &'static str),
