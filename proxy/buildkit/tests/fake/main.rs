@@ -58,7 +58,6 @@ fn fails(message: &str) -> Solving {
     Solving::Fails(Status::unknown(message))
 }
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
 async fn faults_have_their_kinds() {
     let table = [
