@@ -92,11 +92,6 @@ impl Policy {
         })
     }
 
-    /// Whether [`Self::admits`] needs to know the ways.
-    pub fn is_gated(&self, place: &Place) -> bool {
-        self.gate(place).is_some()
-    }
-
     /// The first rule that denies some tag of the repository, if it can be reached at all.
     fn gate(&self, place: &Place) -> Option<&Rule> {
         let name = place.to_string();

@@ -29,13 +29,11 @@ fn garbage(size: usize) -> Bytes {
 async fn a_manifest_that_is_not_what_it_says_is_never_served() {
     let registry = Registry::start().await;
     let mirror = impatient(&registry).await;
-    let wrong = patchport_kit::digest(b"another");
     let both = Bytes::from(
         r#"{"schemaVersion":2,"manifests":[],"layers":[],"config":{"mediaType":"a/b","digest":"sha256:00","size":1}}"#,
     );
     let other = Image::tiny("other").manifest;
     let cases: Vec<(&str, Fault, &[u16])> = vec![
-        ("lies about its digest", Fault::DigestHeader(wrong), &[502]),
         ("is another manifest", Fault::Body(other), &[502]),
         ("is no JSON", Fault::Body(garbage(500)), &[502]),
         ("is empty", Fault::Body(Bytes::new()), &[502]),
@@ -76,6 +74,47 @@ async fn a_manifest_that_is_not_what_it_says_is_never_served() {
         peak < 256 << 10,
         "{peak} KiB of memory at the peak for manifests of 100 MiB and more"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_lies_about_a_digest_is_believed_by_nobody() {
+    let registry = Registry::start().await;
+    let mirror = setup(&registry).start().await;
+    let other = registry.push("team/app", Some("other"), &image(98));
+    for (number, lie) in [patchport_kit::digest(b"nothing"), other, "sha256:x".to_owned()]
+        .into_iter()
+        .enumerate()
+    {
+        for on in [
+            "HEAD /v2/team/app/manifests/",
+            "GET /v2/team/app/manifests/",
+            "/v2/team/app/manifests/",
+        ] {
+            let tag = format!("t{number}{}", on.len());
+            let digest = registry.push(
+                "team/app",
+                Some(&tag),
+                &image(1000 + number as u64 * 100 + on.len() as u64),
+            );
+            registry.fault(on, Fault::DigestHeader(lie.clone()));
+            for reference in [tag.as_str(), digest.as_str()] {
+                let path = format!("/v2/team/app/manifests/{reference}");
+                let answer = mirror.client().send("GET", &path, &[("accept", ACCEPT)]).await;
+                match answer.status {
+                    200 => assert_eq!(
+                        answer.header("docker-content-digest"),
+                        Some(answer.digest.as_str()),
+                        "{on} says {lie}"
+                    ),
+                    _ => assert_clear_error(&format!("{on} says {lie}"), &answer, &[404, 502]),
+                }
+                if answer.status == 200 && reference == digest {
+                    assert_eq!(answer.digest, digest, "{on} says {lie}");
+                }
+            }
+            registry.heal();
+        }
+    }
 }
 
 /// The largest resident set of the mirror's process so far, in KiB.

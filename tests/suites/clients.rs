@@ -6,12 +6,13 @@ use patchport_kit::debian::Rootfs;
 use patchport_kit::image::validate;
 use patchport_kit::tools::{Containerd, Podman, oci_client, skopeo};
 
-use crate::patch_scene::{REPOSITORY, Scene, get_tag};
+use crate::patch_scene::{REPOSITORY, Scene, get_tag, until_patched};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skopeo_copies_the_patched_image() {
     let scene = Scene::shared().await;
     let mirror = scene.strict().await;
+    until_patched(&mirror, "v1", &scene.image.digest()).await;
     for reference in [
         format!("{}/{REPOSITORY}:v1", mirror.host()),
         format!("{}/up.test/{REPOSITORY}:v1", mirror.host()),
@@ -33,6 +34,7 @@ async fn skopeo_copies_the_patched_image() {
 async fn podman_runs_the_patched_image_with_its_original_entrypoint() {
     let scene = Scene::shared().await;
     let mirror = scene.strict().await;
+    until_patched(&mirror, "v1", &scene.image.digest()).await;
     let podman = Podman::new("up.test", &format!("{}/up.test", mirror.host()));
     let reference = format!("up.test/{REPOSITORY}:v1");
     let pulled = podman.run(&["pull", "--quiet", &reference]).await;
@@ -73,6 +75,7 @@ async fn podman_runs_the_patched_image_with_its_original_entrypoint() {
 async fn containerd_pulls_the_patched_image() {
     let scene = Scene::shared().await;
     let mirror = scene.strict().await;
+    until_patched(&mirror, "v1", &scene.image.digest()).await;
     let containerd = Containerd::start("up.test", &mirror.url()).await;
     let reference = format!("up.test/{REPOSITORY}:v1");
     let pulled = containerd.pull(&reference).await;
@@ -91,6 +94,7 @@ async fn containerd_pulls_the_patched_image() {
 async fn oci_client_pulls_the_patched_image() {
     let scene = Scene::shared().await;
     let mirror = scene.strict().await;
+    until_patched(&mirror, "v1", &scene.image.digest()).await;
     let (digest, layers) = oci_client(&format!("{}/{REPOSITORY}:v1", mirror.host())).await;
     let patched = pull(&mirror.client(), REPOSITORY, "v1").await;
     assert_eq!((digest, layers), (patched.digest(), patched.layer_digests()));

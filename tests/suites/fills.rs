@@ -59,36 +59,21 @@ async fn every_waiting_client_gets_bytes_before_the_download_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_does_not_stop_the_fill() {
     let (registry, mirror, image) = scene(502).await;
-    let gate = Gate::default();
-    registry.fault("GET /v2/team/app/blobs/", Fault::HoldAfter(70_000, gate.clone()));
-    for (digest, early) in [(image.layers[0].digest(), false), (image.layers[1].digest(), true)] {
-        let path = format!("/v2/team/app/blobs/{digest}");
-        let begun = registry.count("GET /v2/team/app/blobs/");
-        if early {
-            mirror.client().leave_at_once("GET", &path).await;
-        } else {
-            mirror.client().leave_after(&path, 1000).await;
-        }
-        eventually("upstream is asked", async || {
-            registry.count("GET /v2/team/app/blobs/") > begun
-        })
-        .await;
-    }
-    gate.open();
-    for layer in &image.layers {
-        eventually("the blob is stored though nobody waits", async || {
-            mirror.stores(&layer.digest())
-        })
-        .await;
-        assert_eq!(
-            mirror
-                .client()
-                .weigh(&format!("/v2/team/app/blobs/{}", layer.digest()))
-                .await
-                .digest,
-            layer.digest()
-        );
-        assert_eq!(registry.blob_gets()[&layer.digest()], 1);
+    let (early, late) = (Gate::default(), Gate::default());
+    let digests = [image.layers[0].digest(), image.layers[1].digest()];
+    let paths = digests.clone().map(|digest| format!("/v2/team/app/blobs/{digest}"));
+    registry.fault(&format!("GET {}", paths[0]), Fault::Hold(early.clone()));
+    registry.fault(&format!("GET {}", paths[1]), Fault::HoldAfter(70_000, late.clone()));
+    let asked = mirror.client().ask("GET", &paths[0]).await;
+    early.reached(1).await;
+    drop(asked);
+    mirror.client().leave_after(&paths[1], 1000).await;
+    early.open();
+    late.open();
+    for (digest, path) in digests.iter().zip(&paths) {
+        eventually("the blob is stored though nobody waits", async || mirror.stores(digest)).await;
+        assert_eq!(mirror.client().weigh(path).await.digest, *digest);
+        assert_eq!(registry.blob_gets()[digest], 1);
     }
 }
 

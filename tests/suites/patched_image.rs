@@ -9,7 +9,7 @@ use patchport_kit::image::{Pulled, media, unpack};
 use patchport_kit::{Buildkitd, Image, Index, Layer, Registry};
 use serde_json::Value;
 
-use crate::patch_scene::{LONG, REPOSITORY, Scene, get_tag, image, rule};
+use crate::patch_scene::{LONG, REPOSITORY, Scene, get_tag, image, pull_patched, rule, until_patched};
 use crate::scene::setup;
 
 /// Panics unless `patched` is `original` with one layer, one history entry and annotations more.
@@ -63,7 +63,7 @@ async fn the_tag_comes_back_with_nothing_outdated_and_nothing_but_the_patch() {
         "the original is outdated"
     );
     let mirror = scene.strict().await;
-    let patched = pull(&mirror.client(), REPOSITORY, "v1").await;
+    let patched = pull_patched(&mirror, "v1", &scene.image.digest()).await;
     assert_nothing_but_the_patch(&original, &patched);
     let rootfs = Rootfs::unpack(&patched);
     assert_eq!(rootfs.outdated().await, Vec::<String>::new(), "by the image's own apt");
@@ -93,7 +93,7 @@ fn belongs_to_an_upgrade(path: &str) -> bool {
 async fn annotations_tell_the_origin() {
     let scene = Scene::shared().await;
     let mirror = scene.strict().await;
-    let answer = get_tag(&mirror, "v1").await;
+    let answer = until_patched(&mirror, "v1", &scene.image.digest()).await;
     let manifest = answer.json();
     let annotations = manifest["annotations"].as_object().unwrap();
     assert_eq!(annotations["sh.copa.patch.origin.digest"], scene.image.digest());
@@ -115,7 +115,7 @@ async fn annotations_tell_the_origin() {
 async fn the_original_digest_still_gives_the_original_bytes() {
     let scene = Scene::shared().await;
     let mirror = scene.strict().await;
-    pull(&mirror.client(), REPOSITORY, "v1").await;
+    pull_patched(&mirror, "v1", &scene.image.digest()).await;
     let original = pull(&mirror.client(), REPOSITORY, &scene.image.digest()).await;
     assert_eq!(original.manifest, scene.image.manifest);
     assert_eq!(original.config, scene.image.config);
@@ -127,7 +127,7 @@ async fn a_docker_image_stays_one() {
     let docker = image(&scene.apt, "1.0").await.docker().build();
     scene.registry.push(REPOSITORY, Some("docker"), &docker);
     let mirror = scene.strict().await;
-    let patched = pull(&mirror.client(), REPOSITORY, "docker").await;
+    let patched = pull_patched(&mirror, "docker", &docker.digest()).await;
     assert_eq!(patched.media_type, media::DOCKER_MANIFEST);
     assert_nothing_but_the_patch(&Pulled::of(&docker), &patched);
 }
@@ -142,7 +142,7 @@ async fn an_index_stays_an_index_with_every_other_child_untouched() {
     let index = Index::of(&[scene.image.clone(), foreign.clone()], true);
     scene.registry.push_index(REPOSITORY, Some("multi"), &index);
     let mirror = scene.strict().await;
-    let answer = get_tag(&mirror, "multi").await;
+    let answer = until_patched(&mirror, "multi", &index.digest()).await;
     assert_eq!(
         (answer.status, answer.header("content-type")),
         (200, Some(media::OCI_INDEX))
@@ -175,14 +175,15 @@ async fn an_index_stays_an_index_with_every_other_child_untouched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_fresh_mirrors_with_two_fresh_builders_make_the_same_digest() {
     let scene = Scene::own().await;
-    let first = pull(&scene.strict().await.client(), REPOSITORY, "v1").await;
+    let mirror = scene.strict().await;
+    let first = pull_patched(&mirror, "v1", &scene.image.digest()).await;
     let other = Buildkitd::own().await;
     let mirror = setup(&scene.registry)
         .buildkit(other.address())
         .rule(&rule(LONG, "deny", "deny"))
         .start()
         .await;
-    let second = pull(&mirror.client(), REPOSITORY, "v1").await;
+    let second = pull_patched(&mirror, "v1", &scene.image.digest()).await;
     assert_eq!(first.config, second.config);
     assert_eq!(first.digest(), second.digest());
 }
@@ -237,13 +238,10 @@ async fn a_hold_is_respected_and_an_edited_conffile_is_kept() {
         Installed::new(old("kit-edited")).edited("etc/kit-edited.conf", "the owner's\n"),
         Installed::new(old("kit-plain")),
     ];
-    scene.registry.push(
-        REPOSITORY,
-        Some("conf"),
-        &debian::image(&scene.apt, &installed).await.build(),
-    );
+    let image = debian::image(&scene.apt, &installed).await.build();
+    scene.registry.push(REPOSITORY, Some("conf"), &image);
     let mirror = scene.strict().await;
-    let patched = pull(&mirror.client(), REPOSITORY, "conf").await;
+    let patched = pull_patched(&mirror, "conf", &image.digest()).await;
     let rootfs = Rootfs::unpack(&patched);
     assert_eq!(rootfs.version("kit-held").await, "1.0 hold ok installed");
     assert_eq!(rootfs.version("kit-edited").await, "1.1 install ok installed");

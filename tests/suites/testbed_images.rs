@@ -3,9 +3,10 @@
 
 use patchport_kit::client::{Client, pull};
 use patchport_kit::debian::{Rootfs, testbed};
+use patchport_kit::image::Pulled;
 use patchport_kit::{Buildkitd, Mirror};
 
-use crate::patch_scene::{LONG, rule};
+use crate::patch_scene::{LONG, rule, until_patched_in};
 use crate::patched_image::assert_nothing_but_the_patch;
 
 /// Through a real registry, with packages whose scripts do what scripts do.
@@ -13,8 +14,8 @@ use crate::patched_image::assert_nothing_but_the_patch;
 async fn the_fixtures_of_the_testbed_are_patched_and_no_service_is_started() {
     let (mirror, _buildkit) = testbed_mirror().await;
     let (repository, tag) = split(&testbed("PATCHPORT_TEST_IMAGE_OUTDATED"));
-    let patched = pull(&mirror.client(), &repository, &tag).await;
     let original = pull(&Client::new(testbed("PATCHPORT_TEST_REGISTRY")), &repository, &tag).await;
+    let patched = pull_patched(&mirror, &repository, &tag, &original.digest()).await;
     assert_nothing_but_the_patch(&original, &patched);
     let rootfs = Rootfs::unpack(&patched);
     assert_eq!(rootfs.outdated().await, Vec::<String>::new());
@@ -52,7 +53,7 @@ async fn a_real_debian_comes_back_with_nothing_outdated() {
     let original = pull(&Client::new(testbed("PATCHPORT_TEST_REGISTRY")), &repository, &tag).await;
     let outdated = Rootfs::unpack(&original).outdated().await;
     assert!(!outdated.is_empty(), "the testbed's Debian has fixes pending");
-    let patched = pull(&mirror.client(), &repository, &tag).await;
+    let patched = pull_patched(&mirror, &repository, &tag, &original.digest()).await;
     assert_nothing_but_the_patch(&original, &patched);
     let rootfs = Rootfs::unpack(&patched);
     assert_eq!(rootfs.outdated().await, Vec::<String>::new(), "of {outdated:?}");
@@ -82,4 +83,9 @@ async fn testbed_mirror() -> (Mirror, Buildkitd) {
 fn split(image: &str) -> (String, String) {
     let (repository, tag) = image.rsplit_once(':').unwrap();
     (repository.to_owned(), tag.to_owned())
+}
+
+async fn pull_patched(mirror: &Mirror, repository: &str, tag: &str, original: &str) -> Pulled {
+    until_patched_in(mirror, repository, tag, original).await;
+    pull(&mirror.client(), repository, tag).await
 }

@@ -94,7 +94,7 @@ async fn a_host_outside_the_table_is_never_dialled() {
         format!("one.test%23@{host}"),
         format!("http://{host}"),
         format!("one.test:{port}"),
-        "169.254.169.254".to_owned(),
+        "127.0.0.1".to_owned(),
         "one.test.".to_owned(),
         "One.Test/../x".to_owned(),
         String::new(),
@@ -125,7 +125,12 @@ async fn a_host_outside_the_table_is_never_dialled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_header_and_the_forwarding_headers_choose_nothing() {
-    let Scene { mirror, images, .. } = scene(Some("one.test")).await;
+    let Scene {
+        mirror,
+        images,
+        one: _one,
+        ..
+    } = scene(Some("one.test")).await;
     let bait = Registry::start().await;
     let client = Client::new(mirror.host())
         .with_header("x-forwarded-host", &bait.host())

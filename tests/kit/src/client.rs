@@ -150,11 +150,14 @@ impl Client {
         stream.read_exact(&mut some).await.expect("the body begins");
     }
 
-    /// Sends a request and goes away without waiting for an answer.
-    pub async fn leave_at_once(&self, method: &str, path: &str) {
-        self.open(method, path, &[])
-            .await
-            .expect("the mirror takes connections");
+    /// Sends a request and keeps the connection without reading from it; dropping it is a client that goes away.
+    pub async fn ask(&self, method: &str, path: &str) -> Asked {
+        Asked {
+            _stream: self
+                .open(method, path, &[])
+                .await
+                .expect("the mirror takes connections"),
+        }
     }
 
     async fn open(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<BufReader<TcpStream>> {
@@ -172,6 +175,12 @@ impl Client {
         stream.write_all(request.as_bytes()).await?;
         Ok(BufReader::with_capacity(256 << 10, stream))
     }
+}
+
+/// A request under way that nobody reads the answer of.
+#[must_use = "dropped, the client goes away before the mirror has read its request"]
+pub struct Asked {
+    _stream: BufReader<TcpStream>,
 }
 
 struct Body {

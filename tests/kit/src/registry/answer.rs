@@ -181,16 +181,18 @@ fn tags(state: &State, repository: &str) -> Answer {
     }
 }
 
-/// `/v2/<repository>/<kind>/<reference>`; `/v2/` alone has an empty kind.
+/// `/v2/<repository>/<kind>/<reference>`; `/v2/` alone has an empty kind. A repository may look like a route: the
+/// segment before the last decides.
 fn split(path: &str) -> Option<(&str, &str, &str)> {
     let rest = path.strip_prefix("/v2/")?;
     if rest.is_empty() {
         return Some(("", "", ""));
     }
-    ["manifests", "blobs", "tags"].into_iter().find_map(|kind| {
-        let (repository, reference) = rest.rsplit_once(&format!("/{kind}/"))?;
-        Some((repository, kind, reference))
-    })
+    let (front, reference) = rest.rsplit_once('/')?;
+    let (repository, kind) = front.rsplit_once('/')?;
+    ["manifests", "blobs", "tags"]
+        .contains(&kind)
+        .then_some((repository, kind, reference))
 }
 
 /// One byte range of the content (RFC 9110 section 14); what this cannot read is answered 416.
