@@ -71,7 +71,7 @@ pub fn image(original: &Manifest, config: &[u8], layer: &PatchLayer, name: &str)
         .and_then(Value::as_array_mut)
         .ok_or_else(missing)?
         .push(json!({
-            "mediaType": layer.media_type, "digest": layer.digest, "size": layer.size,
+            "mediaType": layer_type(original, layer), "digest": layer.digest, "size": layer.size,
         }));
     if original.media_type == media_type::OCI_MANIFEST {
         annotate(&mut manifest, "manifest", &original.digest, name, Some(layer));
@@ -110,6 +110,15 @@ pub fn index(original: &Manifest, patched: &HashMap<Digest, Manifest>, name: &st
         annotate(&mut index, "index", &original.digest, name, None);
     }
     made(index, original)
+}
+
+/// Docker's schema 2 has names of its own for what is the same gzipped tar.
+fn layer_type<'a>(original: &Manifest, layer: &'a PatchLayer) -> &'a str {
+    if original.media_type == media_type::DOCKER_MANIFEST {
+        media_type::DOCKER_LAYER_GZIP
+    } else {
+        &layer.media_type
+    }
 }
 
 fn describes_replaced(descriptor: &Descriptor, patched: &HashMap<Digest, Manifest>) -> bool {

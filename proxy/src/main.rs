@@ -62,7 +62,10 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Version => print(concat!("patchport ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Check(source) => match source.load() {
-            Ok(config) => print(&config.render()),
+            Ok(config) => match telemetry::filter(&config.log) {
+                Ok(_) => print(&config.render()),
+                Err(error) => complain(&error.to_string(), USAGE),
+            },
             Err(error) => complain(&error.to_string(), USAGE),
         },
         Command::Serve(source) => match source.load() {

@@ -13,16 +13,23 @@ pub struct FilterError {
     reason: String,
 }
 
+/// The filter that the level asks for.
+///
+/// # Errors
+/// When the level is no filter.
+pub fn filter(log: &Log) -> Result<EnvFilter, FilterError> {
+    EnvFilter::try_new(&log.level).map_err(|error| FilterError {
+        level: log.level.clone(),
+        reason: error.to_string(),
+    })
+}
+
 /// Starts logging for the whole process.
 ///
 /// # Errors
 /// When the level is no filter.
 pub fn start(log: &Log) -> Result<(), FilterError> {
-    let failed = |reason: String| FilterError {
-        level: log.level.clone(),
-        reason,
-    };
-    let filter = EnvFilter::try_new(&log.level).map_err(|error| failed(error.to_string()))?;
+    let filter = filter(log)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -31,5 +38,8 @@ pub fn start(log: &Log) -> Result<(), FilterError> {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| failed(error.to_string()))
+    started.map_err(|error| FilterError {
+        level: log.level.clone(),
+        reason: error.to_string(),
+    })
 }
