@@ -201,7 +201,7 @@ fn store_error(digest: &Digest, source: StoreError) -> BlobError {
             digest: expected,
             reason: format!("the bytes hash to {found}"),
         },
-        StoreError::Io { .. } => BlobError::Store {
+        StoreError::Io { .. } | StoreError::InUse(_) => BlobError::Store {
             digest: digest.clone(),
             source: Arc::new(source),
         },

@@ -128,6 +128,18 @@ impl Catalog {
         .transpose()
     }
 
+    /// Forgets where a tag pointed: upstream says that it is gone.
+    pub async fn forget(&self, place: &Place, tag: &Tag) -> Result<(), CatalogError> {
+        sqlx::query("DELETE FROM tags WHERE upstream = ? AND repository = ? AND tag = ?")
+            .bind(place.upstream())
+            .bind(place.repository.as_str())
+            .bind(tag.as_str())
+            .execute(&self.pool)
+            .await
+            .map_err(failed("forget a tag"))?;
+        Ok(())
+    }
+
     /// Records in one go that upstream resolved a tag to a manifest that we hold.
     pub async fn resolved(&self, place: &Place, tag: &Tag, manifest: &Manifest) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;

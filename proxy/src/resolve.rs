@@ -16,6 +16,8 @@ use crate::upstream::UpstreamError;
 
 /// How long a request waits for upstream when it has a stale answer.
 const REVALIDATION_PATIENCE: Duration = Duration::from_secs(1);
+/// How long nobody waits for an upstream again that was just found slow or down.
+const STALE_FOR: Duration = Duration::from_secs(5);
 /// How long a request waits for upstream when it has none: clients give up after 30 s.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many bytes of manifests are kept in memory.
@@ -58,6 +60,8 @@ pub struct Resolver {
     tags: Cache<Key, (Digest, SystemTime)>,
     manifests: Cache<Digest, Manifest>,
     flights: Flights<Key, Resolution>,
+    /// Tags whose upstream was just found slow or down.
+    unwell: Cache<Key, ()>,
     ttl: Duration,
 }
 
@@ -70,6 +74,7 @@ impl Resolver {
             tags: Cache::new(100_000),
             manifests: Cache::builder().max_capacity(HOT_BYTES).weigher(weigh).build(),
             flights: Flights::new(tasks),
+            unwell: Cache::builder().max_capacity(100_000).time_to_live(STALE_FOR).build(),
             ttl,
         }
     }
@@ -80,17 +85,13 @@ impl Resolver {
     /// [`ResolveError`] when upstream says no, or cannot be asked and no older answer is known.
     pub async fn tag(self: &Arc<Self>, place: &Place, tag: &Tag) -> Resolution {
         let known = self.known(place, tag).await?;
+        let key = key(place, tag.as_str());
         if let Some((manifest, checked_at)) = &known
-            && checked_at.elapsed().is_ok_and(|age| age < self.ttl)
+            && (checked_at.elapsed().is_ok_and(|age| age < self.ttl) || self.unwell.contains_key(&key))
         {
             return Ok(manifest.clone());
         }
-        let key = (
-            Arc::clone(&place.site.name),
-            place.repository.to_string(),
-            tag.to_string(),
-        );
-        let asked = self.flights.join(key, || {
+        let asked = self.flights.join(key.clone(), || {
             let (resolver, place, tag) = (Arc::clone(self), place.clone(), tag.clone());
             async move { resolver.ask(&place, &tag).await }
         });
@@ -100,28 +101,30 @@ impl Resolver {
             PATIENCE
         };
         let answer = tokio::time::timeout(patience, asked.result()).await;
-        match (answer, known) {
+        let (stale, reason) = match (answer, known) {
             (Ok(Ok(Err(ResolveError::Upstream(error)))), Some((stale, _))) if error.allows_stale() => {
-                tracing::warn!(image.reference = %format_args!("{place}:{tag}"), %error, "upstream is down, an older answer is served");
-                Ok(stale)
+                (stale, error.to_string())
             }
-            (Ok(Ok(answer)), _) => answer,
-            (Ok(Err(interrupted)), None) => Err(interrupted.into()),
-            (_, Some((stale, _))) => Ok(stale),
-            (Err(_), None) => Err(ResolveError::Late {
-                upstream: place.upstream().into(),
-                subject: format!("{place}:{tag}"),
-            }),
-        }
+            (Ok(Ok(answer)), _) => return answer,
+            (Ok(Err(interrupted)), None) => return Err(interrupted.into()),
+            (Ok(Err(interrupted)), Some((stale, _))) => (stale, interrupted.to_string()),
+            (Err(_), Some((stale, _))) => (stale, format!("no answer within {patience:?}")),
+            (Err(_), None) => {
+                let subject = format!("{place}:{tag}");
+                return Err(ResolveError::Late {
+                    upstream: place.upstream().into(),
+                    subject,
+                });
+            }
+        };
+        tracing::warn!(image.reference = %format_args!("{place}:{tag}"), reason, "upstream was not heard, an older answer is served");
+        self.unwell.insert(key, ()).await;
+        Ok(stale)
     }
 
     /// What we know of a tag, however old.
     async fn known(&self, place: &Place, tag: &Tag) -> Result<Option<(Manifest, SystemTime)>, ResolveError> {
-        let key = (
-            Arc::clone(&place.site.name),
-            place.repository.to_string(),
-            tag.to_string(),
-        );
+        let key = key(place, tag.as_str());
         let (digest, checked_at) = match self.tags.get(&key).await {
             Some(known) => known,
             None => match self.catalog.tag(place, tag).await? {
@@ -138,28 +141,37 @@ impl Resolver {
 
     /// Asks upstream, and records the answer.
     async fn ask(&self, place: &Place, tag: &Tag) -> Resolution {
-        let upstream = &place.site.upstream;
-        let manifest = match upstream.resolve(&place.repository, tag).await? {
-            Some(digest) => match self.held(&digest).await? {
-                Some(manifest) => manifest,
-                None => upstream.manifest(&place.repository, &Reference::Digest(digest)).await?,
-            },
-            None => {
-                upstream
-                    .manifest(&place.repository, &Reference::Tag(tag.clone()))
-                    .await?
+        let manifest = match self.upstream_manifest(place, tag).await {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                if matches!(
+                    &error,
+                    ResolveError::Upstream(UpstreamError::NotFound { .. } | UpstreamError::Refused { .. })
+                ) {
+                    // Gone is gone: when upstream is down later, the old answer must not come back.
+                    self.tags.invalidate(&key(place, tag.as_str())).await;
+                    self.catalog.forget(place, tag).await?;
+                }
+                return Err(error);
             }
         };
         self.catalog.resolved(place, tag, &manifest).await?;
-        let key = (
-            Arc::clone(&place.site.name),
-            place.repository.to_string(),
-            tag.to_string(),
-        );
-        self.tags
-            .insert(key, (manifest.digest.clone(), SystemTime::now()))
-            .await;
+        let checked = (manifest.digest.clone(), SystemTime::now());
+        self.tags.insert(key(place, tag.as_str()), checked).await;
         Ok(manifest)
+    }
+
+    /// The manifest that upstream has for a tag; fetched only when we do not hold it.
+    async fn upstream_manifest(&self, place: &Place, tag: &Tag) -> Resolution {
+        let upstream = &place.site.upstream;
+        let reference = match upstream.resolve(&place.repository, tag).await? {
+            Some(digest) => match self.held(&digest).await? {
+                Some(manifest) => return Ok(manifest),
+                None => Reference::Digest(digest),
+            },
+            None => Reference::Tag(tag.clone()),
+        };
+        Ok(upstream.manifest(&place.repository, &reference).await?)
     }
 
     /// A manifest by digest, from the catalog or from upstream. The caller has checked that the place may read it, or
@@ -171,11 +183,7 @@ impl Resolver {
         if readable && let Some(manifest) = self.held(digest).await? {
             return Ok(manifest);
         }
-        let key = (
-            Arc::clone(&place.site.name),
-            place.repository.to_string(),
-            digest.to_string(),
-        );
+        let key = key(place, &digest.to_string());
         let asked = self.flights.join(key, || {
             let (resolver, place, digest) = (Arc::clone(self), place.clone(), digest.clone());
             async move {
@@ -208,4 +216,12 @@ impl Resolver {
         self.manifests.insert(digest.clone(), manifest.clone()).await;
         Ok(Some(manifest))
     }
+}
+
+fn key(place: &Place, reference: &str) -> Key {
+    (
+        Arc::clone(&place.site.name),
+        place.repository.to_string(),
+        reference.to_owned(),
+    )
 }

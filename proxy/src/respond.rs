@@ -23,6 +23,8 @@ use crate::upstream::UpstreamError;
 /// The body of every response.
 pub type Body = UnsyncBoxBody<Bytes, BlobError>;
 
+/// The longest warning: proxies limit the size of all headers together.
+const MAX_WARNING: usize = 500;
 const CONTENT_DIGEST: &str = "docker-content-digest";
 const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
 
@@ -189,6 +191,7 @@ pub fn manifest(answer: &Answer, if_none_match: Option<&HeaderValue>) -> Respons
         let text: String = warning
             .chars()
             .filter(|c| !c.is_control() && !matches!(c, '"' | '\\') && c.is_ascii())
+            .take(MAX_WARNING)
             .collect();
         put(headers, WARNING, format!("299 - \"{text}\""));
     }

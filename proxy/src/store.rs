@@ -30,6 +30,9 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Two processes would remove each other's half-written files.
+    #[error("{0} is in use by another patchport; give each its own store.dir")]
+    InUse(String),
     /// The bytes are not those that the digest names.
     #[error("the bytes of {expected} hash to {found}")]
     WrongDigest {

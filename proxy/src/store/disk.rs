@@ -16,9 +16,11 @@ use tokio::task::spawn_blocking;
 
 use super::{Blob, BlobStore, Ingest, ReadAt, StoreError};
 
-/// A blob store below one folder.
+/// A blob store below one folder, which it has for itself.
 #[derive(Clone, Debug)]
 pub struct DiskStore {
+    /// Locked for as long as the store is open; the lock goes with the process, however it ends.
+    _lock: Arc<File>,
     blobs: PathBuf,
     ingest: PathBuf,
 }
@@ -27,12 +29,8 @@ impl DiskStore {
     /// Opens the store below `root`, makes its folders, and removes what a crash left half written.
     ///
     /// # Errors
-    /// When the folders cannot be made or emptied.
+    /// When the folders cannot be made or emptied, or another process has the store open.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let store = Self {
-            blobs: root.join("blobs"),
-            ingest: root.join("ingest"),
-        };
         let failed = |action, path: &Path| {
             let subject = path.display().to_string();
             move |source| StoreError::Io {
@@ -41,9 +39,21 @@ impl DiskStore {
                 source,
             }
         };
-        for folder in [&store.blobs, &store.ingest] {
+        let (blobs, ingest) = (root.join("blobs"), root.join("ingest"));
+        for folder in [&blobs, &ingest] {
             std::fs::create_dir_all(folder).map_err(failed("create", folder))?;
         }
+        let lock = root.join("lock");
+        let file = File::create(&lock).map_err(failed("create", &lock))?;
+        file.try_lock().map_err(|error| match error {
+            std::fs::TryLockError::WouldBlock => StoreError::InUse(root.display().to_string()),
+            std::fs::TryLockError::Error(source) => failed("lock", &lock)(source),
+        })?;
+        let store = Self {
+            _lock: Arc::new(file),
+            blobs,
+            ingest,
+        };
         for entry in std::fs::read_dir(&store.ingest).map_err(failed("list", &store.ingest))? {
             let path = entry.map_err(failed("list", &store.ingest))?.path();
             std::fs::remove_file(&path).map_err(failed("remove the leftover", &path))?;
