@@ -67,7 +67,7 @@ async fn without_a_builder_the_answer_is_what_on_failure_says_and_quick() {
 async fn a_builder_that_is_killed_in_a_solve_leads_to_on_failure_and_the_next_pull_is_patched() {
     let mut scene = Scene::own().await;
     let gate = Gate::default();
-    scene.apt.hold(".deb", &gate);
+    scene.apt.hold("Release", &gate);
     let mirror = scene.mirror("20s", "deny", "serve-original").start().await;
     let client = mirror.client();
     let begun = Instant::now();
@@ -107,10 +107,11 @@ async fn recovers(scene: &Scene, mirror: &mut Mirror) {
 async fn a_mirror_killed_while_it_downloads_for_a_patch_recovers() {
     let scene = Scene::shared().await;
     let mut mirror = scene.mirror("25s", "deny", "deny").start().await;
+    let base = format!("GET /v2/team/app/blobs/{}", scene.image.layers[0].digest());
     let gate = Gate::default();
     scene
         .registry
-        .fault_times(1, "GET /v2/team/app/blobs/", Fault::HoldAfter(1 << 20, gate.clone()));
+        .fault_times(1, &base, Fault::HoldAfter(1 << 20, gate.clone()));
     let _asked = mirror.client().ask("GET", "/v2/team/app/manifests/v1").await;
     gate.reached(1).await;
     mirror.kill9();
@@ -123,7 +124,7 @@ async fn a_mirror_killed_in_a_solve_recovers() {
     let scene = Scene::own().await;
     let mut mirror = scene.mirror("25s", "deny", "deny").start().await;
     let gate = Gate::default();
-    scene.apt.hold(".deb", &gate);
+    scene.apt.hold("Release", &gate);
     let _asked = mirror.client().ask("GET", "/v2/team/app/manifests/v1").await;
     gate.reached(1).await;
     mirror.kill9();
@@ -175,13 +176,14 @@ async fn a_restart_keeps_the_published_answer() {
     let scene = Scene::own().await;
     let mut mirror = scene.strict().await;
     let first = until_patched(&mirror, "v1", &scene.image.digest()).await;
-    let solves = scene.buildkit.solves().await;
+    let started = scene.buildkit.containers_started();
+    assert!(started > 0);
     mirror.kill9();
     mirror.restart().await;
     assert_eq!(pull(&mirror.client(), REPOSITORY, "v1").await.digest(), first.digest);
     assert_eq!(
-        scene.buildkit.solves().await,
-        solves,
+        scene.buildkit.containers_started(),
+        started,
         "a published answer is not made again"
     );
 }
@@ -190,7 +192,7 @@ async fn a_restart_keeps_the_published_answer() {
 async fn sigterm_in_a_solve_ends_the_process_in_time() {
     let scene = Scene::own().await;
     let gate = Gate::default();
-    scene.apt.hold(".deb", &gate);
+    scene.apt.hold("Release", &gate);
     let mut mirror = scene
         .mirror("25s", "deny", "deny")
         .set("server", "shutdown_timeout = \"2s\"")
@@ -208,7 +210,7 @@ async fn sigterm_in_a_solve_ends_the_process_in_time() {
 async fn a_patch_that_runs_over_its_time_has_failed() {
     let scene = Scene::own().await;
     let gate = Gate::default();
-    scene.apt.hold(".deb", &gate);
+    scene.apt.hold("Release", &gate);
     let mirror = scene
         .mirror("20s", "deny", "serve-original")
         .set("patch", "timeout = \"3s\"")

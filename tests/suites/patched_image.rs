@@ -199,7 +199,11 @@ async fn an_image_with_nothing_to_do_is_served_as_it_is_and_the_answer_is_rememb
         (answer.digest.as_str(), answer.header("warning")),
         (current.digest().as_str(), None)
     );
-    let solves = scene.buildkit.solves().await;
+    let started = scene.buildkit.containers_started();
+    assert!(
+        started > 0,
+        "to learn that there is nothing to do, the image's own apt was asked once"
+    );
     assert_eq!(get_tag(&mirror, "current").await.digest, current.digest());
     mirror.kill9();
     mirror.restart().await;
@@ -208,8 +212,8 @@ async fn an_image_with_nothing_to_do_is_served_as_it_is_and_the_answer_is_rememb
         current.digest()
     );
     assert_eq!(
-        scene.buildkit.solves().await,
-        solves,
+        scene.buildkit.containers_started(),
+        started,
         "no container is started to learn it again"
     );
 }
@@ -222,7 +226,7 @@ async fn an_image_that_no_package_manager_made_is_served_as_it_is() {
     let mirror = scene.mirror(LONG, "deny", "serve-original").start().await;
     let answer = get_tag(&mirror, "scratch").await;
     assert_eq!((answer.status, answer.digest), (200, scratch.digest()));
-    assert_eq!(scene.buildkit.solves().await, 0);
+    assert_eq!(scene.buildkit.solves(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,5 +270,5 @@ async fn a_repository_that_is_not_patched_is_not_touched_by_the_builder() {
         pull(&mirror.client(), "team/raw", "v1").await.digest(),
         original.digest()
     );
-    assert_eq!((buildkit.solves().await, apt.count("")), (0, 0));
+    assert_eq!((buildkit.solves(), apt.count("")), (0, 0));
 }

@@ -188,7 +188,8 @@ impl Repository {
         content.files.push(("Release".to_owned(), release.into()));
     }
 
-    /// Keeps every request whose path contains `part` waiting until the gate opens. apt gives up after 30 s.
+    /// Keeps every request whose path contains `part` waiting until the gate opens. apt gives up after 30 s. A package may be
+    /// in a cache of the builder; `Release` is asked for in every solve.
     pub fn hold(&self, part: &str, gate: &Gate) {
         self.content.lock().unwrap().holds.push((part.to_owned(), gate.clone()));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::process::{Log, Process, outcome};
+use crate::process::{Log, Process};
 
 /// A BuildKit daemon that tests may use.
 pub struct Buildkitd {
@@ -55,25 +55,20 @@ impl Buildkitd {
     }
 
     async fn become_ready(&self, from: usize) {
-        let log = &self.own.as_ref().expect("only an own daemon is started").log;
         let running = |lines: &[String]| {
             lines
                 .iter()
                 .any(|line| line.contains("running server on"))
                 .then_some(())
         };
-        log.wait(from, "that buildkitd serves", Duration::from_secs(30), running)
+        self.own_log()
+            .wait(from, "that buildkitd serves", Duration::from_secs(30), running)
             .await;
     }
 
     /// Its address, for a configuration file.
     pub fn address(&self) -> &str {
         &self.address
-    }
-
-    /// What it logged; empty for the shared one.
-    pub fn log(&self) -> Log {
-        self.own.as_ref().map(|own| own.log.clone()).unwrap_or_default()
     }
 
     /// Ends an own daemon as a power cut would, and the containers with it.
@@ -91,20 +86,18 @@ impl Buildkitd {
         self.become_ready(from).await;
     }
 
-    /// How many solves it has seen, going on or done, by its own history.
-    pub async fn solves(&self) -> usize {
-        let mut command = Command::new(buildctl());
-        command.args([
-            "--addr",
-            &self.address,
-            "debug",
-            "histories",
-            "--format",
-            "{{.Record.Ref}}",
-        ]);
-        let listed = outcome(command).await;
-        assert!(listed.success, "buildctl lists the history: {}", listed.output);
-        listed.output.lines().filter(|line| !line.trim().is_empty()).count()
+    /// How many solves with a result it was asked for since its first start, by its own log.
+    pub fn solves(&self) -> usize {
+        self.own_log().count(&["level=debug", "resolve exporter"])
+    }
+
+    /// How many containers it was to start since its first start, by its own log.
+    pub fn containers_started(&self) -> usize {
+        self.own_log().count(&["level=debug", "msg=\"> creating "])
+    }
+
+    fn own_log(&self) -> &Log {
+        &self.own.as_ref().expect("only the log of an own daemon is known").log
     }
 
     /// Waits until `count` containers run in an own daemon; panics after a minute.
@@ -141,15 +134,6 @@ fn buildkitd() -> PathBuf {
     found.unwrap_or_else(|| panic!("no buildkitd: run the suites with `tests/run`, or set PATCHPORT_TEST_BUILDKITD"))
 }
 
-fn buildctl() -> PathBuf {
-    let beside = buildkitd().with_file_name("buildctl");
-    if beside.is_file() {
-        beside
-    } else {
-        on_path("buildctl").expect("buildctl lies beside buildkitd or on the PATH")
-    }
-}
-
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -159,7 +143,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 
 fn configuration(root: &Path, address: &str) -> String {
     format!(
-        "root = \"{}\"\ninsecure-entitlements = [\"network.host\"]\n[grpc]\n  address = [\"{address}\"]\n\
+        "root = \"{}\"\ninsecure-entitlements = [\"network.host\"]\n[log]\n  level = \"debug\"\n[grpc]\n  address = [\"{address}\"]\n\
          [worker.oci]\n  enabled = true\n  snapshotter = \"overlayfs\"\n  networkMode = \"host\"\n  gc = false\n\
          [worker.containerd]\n  enabled = false\n",
         root.display()
@@ -223,11 +207,11 @@ mod tests {
             return;
         }
         let mut daemon = Buildkitd::own().await;
-        assert_eq!(daemon.solves().await, 0);
+        assert_eq!(daemon.solves(), 0);
         let directory = daemon.own.as_ref().unwrap().directory.path().to_owned();
         daemon.kill9();
         daemon.restart().await;
-        assert_eq!(daemon.solves().await, 0);
+        assert_eq!(daemon.solves(), 0);
         drop(daemon);
         assert!(!directory.exists());
     }

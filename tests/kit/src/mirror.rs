@@ -189,16 +189,17 @@ impl Drop for Mirror {
         self.process.kill9();
         let text = self.log.text();
         if std::thread::panicking() {
-            let lines = self.log.lines();
-            let last = lines
-                .iter()
-                .skip(lines.len().saturating_sub(60))
-                .cloned()
-                .collect::<Vec<_>>()
-                .join("\n");
+            // What was answered well is seldom the trouble, and most of the log.
+            let lines: Vec<String> = self
+                .log
+                .lines()
+                .into_iter()
+                .filter(|line| !line.contains("request answered"))
+                .collect();
+            let last = lines[lines.len().saturating_sub(40)..].join("\n");
             #[expect(clippy::print_stderr, reason = "a failing test shows what the mirror had to say")]
             {
-                eprintln!("--- the mirror's log, last 60 lines\n{last}\n---");
+                eprintln!("--- the mirror's log: its last 40 lines but for good answers\n{last}\n---");
             }
         } else {
             assert!(!text.contains("panicked at"), "the mirror panicked:\n{text}");
