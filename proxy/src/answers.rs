@@ -29,14 +29,18 @@ pub struct Answer {
 struct Standing {
     source: Digest,
     answer: Answer,
+    /// When the patcher was last asked and had nothing newer.
+    confirmed: Instant,
+    /// When a client was last told.
     last_given: Instant,
+    /// When something newer was first there.
     superseded: Option<Instant>,
 }
 
 impl Standing {
     fn stands_at(&self, now: Instant) -> bool {
-        let long_ago = |then: Instant, limit| now.saturating_duration_since(then) >= limit;
-        !long_ago(self.last_given, SETTLE) && !self.superseded.is_some_and(|then| long_ago(then, SETTLE_AT_MOST))
+        let recent = |then: Instant, limit| now.saturating_duration_since(then) < limit;
+        recent(self.last_given, SETTLE) && self.superseded.is_none_or(|then| recent(then, SETTLE_AT_MOST))
     }
 }
 
@@ -45,16 +49,29 @@ pub struct Answers(Cache<(String, String), Standing>);
 
 impl Default for Answers {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(100_000).time_to_idle(SETTLE).build())
+        Self(
+            Cache::builder()
+                .max_capacity(100_000)
+                .time_to_idle(SETTLE_AT_MOST)
+                .build(),
+        )
     }
 }
 
 impl Answers {
-    /// The answer without a patch that was given for this original a moment ago: the next request need not wait again.
+    /// The answer without a patch that was found for this original a moment ago: the client's next request need not
+    /// wait again. However often it is asked for, it holds for a moment only, and then the patcher is asked.
     pub async fn unpatched(&self, place: &Place, tag: &Tag, source: &Digest) -> Option<Answer> {
-        let standing = self.0.get(&key(place, tag)).await?;
-        let given = standing.answer.warning.is_some() && standing.source == *source;
-        (given && standing.stands_at(Instant::now())).then_some(standing.answer)
+        let (key, now) = (key(place, tag), Instant::now());
+        let mut standing = self.0.get(&key).await?;
+        let unpatched = standing.answer.warning.is_some() && standing.source == *source;
+        let confirmed = now.saturating_duration_since(standing.confirmed) < SETTLE;
+        if !unpatched || !confirmed || standing.superseded.is_some() {
+            return None;
+        }
+        standing.last_given = now;
+        self.0.insert(key, standing.clone()).await;
+        Some(standing.answer)
     }
 
     /// The answer to give: `fresh`, unless another one for the same original still stands.
@@ -74,6 +91,7 @@ impl Answers {
                 _ => Standing {
                     source: source.clone(),
                     answer: fresh,
+                    confirmed: now,
                     last_given: now,
                     superseded: None,
                 },
@@ -87,3 +105,6 @@ impl Answers {
 fn key(place: &Place, tag: &Tag) -> (String, String) {
     (place.to_string(), tag.to_string())
 }
+
+#[cfg(test)]
+mod tests;
