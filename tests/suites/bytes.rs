@@ -8,6 +8,7 @@ use patchport_kit::client::{ACCEPT, pull};
 use patchport_kit::image::media;
 use patchport_kit::{Fault, Gate, Image, Mirror, Registry};
 
+use crate::promise::promise;
 use crate::scene::{assert_clear_error, image, setup};
 
 /// A mirror that loses patience soon, so that stalls are seen within a test.
@@ -27,6 +28,7 @@ fn garbage(size: usize) -> Bytes {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_is_not_what_it_says_is_never_served() {
+    promise("What an upstream says wrongly is not stored.");
     let registry = Registry::start().await;
     let mirror = impatient(&registry).await;
     let both = Bytes::from(
@@ -78,6 +80,7 @@ async fn a_manifest_that_is_not_what_it_says_is_never_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_that_lies_about_a_digest_is_believed_by_nobody() {
+    promise("A pull by digest gets exactly that content or an error.");
     let registry = Registry::start().await;
     let mirror = setup(&registry).start().await;
     let other = registry.push("team/app", Some("other"), &image(98));
@@ -126,6 +129,7 @@ fn peak_memory(mut mirror: Mirror) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_is_not_what_it_says_never_arrives_whole_and_is_not_kept() {
+    promise("What is served under a digest hashes to it, always.");
     let registry = Registry::start().await;
     let mirror = impatient(&registry).await;
     let same_size = |image: &Image| garbage(image.layers[0].bytes.len());

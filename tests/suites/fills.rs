@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 use patchport_kit::client::pull;
 use patchport_kit::{Fault, Gate, Image, Mirror, Registry};
 
+use crate::promise::promise;
 use crate::scene::{eventually, image, setup};
 
 async fn scene(seed: u64) -> (Registry, Mirror, Image) {
@@ -17,6 +18,7 @@ async fn scene(seed: u64) -> (Registry, Mirror, Image) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_clients_cause_one_upstream_get_per_blob() {
+    promise("One patch runs per image however many ask, and each blob is fetched from upstream once.");
     let (registry, mirror, image) = scene(500).await;
     let gate = Gate::default();
     registry.fault("GET /v2/team/app/blobs/", Fault::HoldAfter(1000, gate.clone()));
@@ -58,6 +60,7 @@ async fn every_waiting_client_gets_bytes_before_the_download_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_does_not_stop_the_fill() {
+    promise("A client that goes away never cancels a download or a patch.");
     let (registry, mirror, image) = scene(502).await;
     let (early, late) = (Gate::default(), Gate::default());
     let digests = [image.layers[0].digest(), image.layers[1].digest()];

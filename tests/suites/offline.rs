@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use patchport_kit::client::pull;
 use patchport_kit::{Fault, Gate, Image, Mirror, Registry};
 
+use crate::promise::promise;
 use crate::scene::{assert_clear_error, eventually, image, setup};
 
 async fn scene(ttl: &str, seed: u64) -> (Registry, Mirror, Image) {
@@ -21,6 +22,7 @@ async fn scene(ttl: &str, seed: u64) -> (Registry, Mirror, Image) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_tag_is_served_while_upstream_is_down() {
+    promise("When upstream is down, the last known answer is served.");
     let (mut registry, mirror, image) = scene("1ms", 600).await;
     pull(&mirror.client(), "team/app", "v1").await;
     registry.down().await;

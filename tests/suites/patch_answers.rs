@@ -8,6 +8,7 @@ use patchport_kit::Gate;
 use patchport_kit::client::{ACCEPT, pull};
 
 use crate::patch_scene::{REPOSITORY, Scene, assert_original_with_warning, get_tag, until_patched};
+use crate::promise::promise;
 use crate::scene::assert_clear_error;
 
 const TAG: &str = "/v2/team/app/manifests/v1";
@@ -46,6 +47,7 @@ async fn the_second_pull_is_answered_from_the_catalog_without_a_container() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_clients_of_a_cold_tag_cause_one_get_per_blob_and_one_solve() {
+    promise("One patch runs per image however many ask, and each blob is fetched from upstream once.");
     let scene = Scene::own().await;
     let mirror = scene.strict().await;
     let client = mirror.client();
@@ -84,6 +86,10 @@ async fn fifty_clients_of_a_cold_tag_cause_one_get_per_blob_and_one_solve() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_and_get_agree_before_during_and_after_a_patch() {
+    promise("While an answer for a tag stands, `HEAD` and `GET` name the same digest.");
+    promise(
+        "Everything that an answer refers to can be pulled under the same repository name before the first byte of it leaves",
+    );
     let scene = Scene::shared().await;
     let gate = Gate::default();
     scene.apt.hold("Release", &gate);
@@ -91,11 +97,7 @@ async fn head_and_get_agree_before_during_and_after_a_patch() {
     let original = scene.image.digest();
     let (mut seen, begun) = (Vec::new(), Instant::now());
     while seen.last().is_none_or(|digest| *digest == original) {
-        assert!(
-            begun.elapsed() < Duration::from_secs(90),
-            "never patched: {}",
-            mirror.log().text()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(90), "never patched");
         let head = mirror.client().send("HEAD", TAG, &[("accept", ACCEPT)]).await;
         let named = head.header("docker-content-digest").unwrap_or_default().to_owned();
         let get = get_tag(&mirror, "v1").await;
@@ -134,6 +136,7 @@ async fn head_and_get_agree_before_during_and_after_a_patch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_deadline_the_client_gets_what_on_timeout_says() {
+    promise("An original that is served because its patch is not ready carries a `Warning` header.");
     let scene = Scene::shared().await;
     let gate = Gate::default();
     scene.apt.hold("Release", &gate);
@@ -158,6 +161,7 @@ async fn at_the_deadline_the_client_gets_what_on_timeout_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_does_not_cancel_the_patch() {
+    promise("A client that goes away never cancels a download or a patch.");
     let scene = Scene::own().await;
     let gate = Gate::default();
     scene.apt.hold("Release", &gate);

@@ -10,8 +10,9 @@ use patchport_kit::debian::{self, Installed};
 use patchport_kit::{Fault, Gate, Mirror};
 use tokio::time::{Instant, sleep};
 
-use crate::patch_scene::{REPOSITORY, Scene, assert_original_with_warning, get_tag, until_patched};
-use crate::scene::assert_clear_error;
+use crate::patch_scene::{REPOSITORY, Scene, assert_original_with_warning, get_tag, rule, until_patched};
+use crate::promise::promise;
+use crate::scene::{assert_clear_error, setup};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_that_fails_leads_to_what_on_failure_says() {
@@ -134,6 +135,7 @@ async fn a_mirror_killed_in_a_solve_recovers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_killed_between_store_and_publish_recovers() {
+    promise("A crash at any point loses no published answer and never publishes half of one.");
     let scene = Scene::own().await;
     let mut mirror = scene.mirror("25s", "deny", "deny").start().await;
     let known: BTreeSet<String> = scene
@@ -173,6 +175,7 @@ fn stored_names(mirror: &Mirror) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_the_published_answer() {
+    promise("A crash at any point loses no published answer and never publishes half of one.");
     let scene = Scene::own().await;
     let mut mirror = scene.strict().await;
     let first = until_patched(&mirror, "v1", &scene.image.digest()).await;
@@ -236,4 +239,19 @@ async fn a_layer_that_lies_is_neither_patched_nor_kept() {
     mirror.assert_nothing_in_ingest().await;
     scene.registry.heal();
     until_patched(&mirror, "v1", &scene.image.digest()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_source_that_cannot_be_read_never_means_that_there_is_nothing_to_do() {
+    let Scene {
+        apt,
+        registry,
+        buildkit,
+        image,
+    } = Scene::shared().await;
+    drop(apt);
+    let rule = rule("25s", "serve-original", "serve-original");
+    let mirror = setup(&registry).buildkit(buildkit.address()).rule(&rule).start().await;
+    // Without a warning the answer would mean that nothing is outdated.
+    assert_original_with_warning(&get_tag(&mirror, "v1").await, &image.digest());
 }

@@ -10,6 +10,7 @@ use patchport_kit::{Buildkitd, Image, Index, Layer, Registry};
 use serde_json::Value;
 
 use crate::patch_scene::{LONG, REPOSITORY, Scene, get_tag, image, pull_patched, rule, until_patched};
+use crate::promise::promise;
 use crate::scene::setup;
 
 /// Panics unless `patched` is `original` with one layer, one history entry and annotations more.
@@ -55,6 +56,7 @@ fn assert_config_is_kept(before: &Value, after: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tag_comes_back_with_nothing_outdated_and_nothing_but_the_patch() {
+    promise("A patched image differs from the original by one layer, one history entry, and annotations.");
     let scene = Scene::shared().await;
     let original = Pulled::of(&scene.image);
     assert_eq!(
@@ -134,6 +136,8 @@ async fn a_docker_image_stays_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_stays_an_index_with_every_other_child_untouched() {
+    promise("If upstream answers a tag with an index, so do we.");
+    promise("Every other entry keeps its descriptor.");
     let scene = Scene::shared().await;
     let foreign = Image::builder()
         .architecture("s390x")
@@ -174,6 +178,7 @@ async fn an_index_stays_an_index_with_every_other_child_untouched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_fresh_mirrors_with_two_fresh_builders_make_the_same_digest() {
+    promise("The same image patched against the same state of its package sources gives the same digest.");
     let scene = Scene::own().await;
     let mirror = scene.strict().await;
     let first = pull_patched(&mirror, "v1", &scene.image.digest()).await;
@@ -190,6 +195,7 @@ async fn two_fresh_mirrors_with_two_fresh_builders_make_the_same_digest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_with_nothing_to_do_is_served_as_it_is_and_the_answer_is_remembered() {
+    promise("That an image needs no patch is remembered: the next pull starts no container.");
     let scene = Scene::own().await;
     let current = image(&scene.apt, "1.1").await.build();
     scene.registry.push(REPOSITORY, Some("current"), &current);
@@ -251,8 +257,8 @@ async fn a_hold_is_respected_and_an_edited_conffile_is_kept() {
     assert_eq!(rootfs.version("kit-edited").await, "1.1 install ok installed");
     assert_eq!(rootfs.read("etc/kit-edited.conf").as_deref(), Some("the owner's\n"));
     assert_eq!(rootfs.read("etc/kit-plain.conf").as_deref(), Some("as shipped 1.1\n"));
-    let told = format!("{}{}", mirror.log().text(), patched.manifest_json()["annotations"]);
-    assert!(told.contains("kit-held"), "what was held back is reported");
+    let held = patched.manifest_json()["annotations"]["dev.patchport.held"].to_string();
+    assert!(held.contains("kit-held"), "what was held back is reported: {held}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,4 +277,30 @@ async fn a_repository_that_is_not_patched_is_not_touched_by_the_builder() {
         original.digest()
     );
     assert_eq!((buildkit.solves(), apt.count("")), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_the_package_database_shows_is_claimed() {
+    promise("After a patch the package database of the result is read again, and only what it shows is claimed.");
+    let scene = Scene::shared().await;
+    // The repository says 1.9, the package within is 1.5.
+    scene.apt.publish_as(&Package::new("kit-liar", "1.5"), "1.9");
+    let installed = [Installed::new(Package::new("kit-liar", "1.0"))];
+    let original = debian::image(&scene.apt, &installed).await.build();
+    scene.registry.push(REPOSITORY, Some("liar"), &original);
+    let mirror = scene.mirror(LONG, "deny", "deny").start().await;
+    let answer = get_tag(&mirror, "liar").await;
+    if answer.status == 200 {
+        let annotations = answer.json()["annotations"].to_string();
+        assert!(
+            annotations.contains("1.5") && !annotations.contains("1.9"),
+            "{annotations}"
+        );
+    } else {
+        assert_eq!(
+            answer.error_code(),
+            "DENIED",
+            "a result that was not what was wanted is a failure"
+        );
+    }
 }

@@ -5,6 +5,7 @@ use patchport_kit::client::{Response, pull};
 use patchport_kit::mirror::{PASS_ALL, Setup};
 use patchport_kit::{Image, Index, Mirror, Registry};
 
+use crate::promise::promise;
 use crate::scene::{assert_clear_error, image, setup};
 
 #[track_caller]
@@ -27,6 +28,7 @@ fn ruled(registry: &Registry, rules: &[&str]) -> Setup {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_rule_that_matches_decides() {
+    promise("A denial is 403 and says which rule and why.");
     let registry = Registry::start().await;
     for (repository, tag) in [
         ("team/app", "v1"),
@@ -95,6 +97,7 @@ async fn every_route(mirror: &Mirror, repository: &str, index: &Index) -> Vec<(S
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denied_repository_is_closed_on_every_route_even_after_it_was_pulled() {
+    promise("What policy denies is denied on every route: tag, manifest digest, blob.");
     let registry = Registry::start().await;
     let index = Index::of(&[image(800)], false);
     registry.push_index("team/app", Some("v1"), &index);

@@ -6,6 +6,7 @@ use patchport_kit::mirror::Setup;
 use patchport_kit::registry::{Access, basic};
 use patchport_kit::{Fault, Image, Mirror, Registry};
 
+use crate::promise::promise;
 use crate::scene::{UPSTREAM, assert_clear_error, image};
 
 const USER: &str = "kit-user";
@@ -207,6 +208,7 @@ async fn a_wrong_password_is_a_clear_error_without_the_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_of_one_repository_is_not_shown_under_another() {
+    promise("A repository gives from the cache only what upstream showed under its name.");
     let registry = Registry::start().await;
     let secret = image(703);
     registry.push("private/app", Some("v1"), &secret);

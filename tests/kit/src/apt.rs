@@ -67,10 +67,10 @@ impl Package {
     }
 
     /// The fields that both the control file and the package database carry.
-    pub(crate) fn fields(&self) -> String {
+    pub(crate) fn fields(&self, version: &str) -> String {
         format!(
             "Maintainer: kit <kit@example.invalid>\nArchitecture: all\nVersion: {}\n{}Description: made by the kit\n",
-            self.version, self.control
+            version, self.control
         )
     }
 
@@ -84,7 +84,7 @@ impl Package {
         };
         write(
             "DEBIAN/control",
-            &format!("Package: {}\n{}", self.name, self.fields()),
+            &format!("Package: {}\n{}", self.name, self.fields(&self.version)),
             0o644,
         );
         for (path, content) in &self.files {
@@ -151,14 +151,19 @@ impl Repository {
 
     /// Builds a package and offers it.
     pub fn publish(&self, package: &Package) {
+        self.publish_as(package, &package.version);
+    }
+
+    /// Builds a package and offers it under a version that need not be its own.
+    pub fn publish_as(&self, package: &Package, version: &str) {
         let directory = tempfile::tempdir().unwrap();
         let deb = package.build(directory.path());
-        let name = format!("{}_{}_all.deb", package.name, package.version.replace(':', "%3a"));
+        let name = format!("{}_{}_all.deb", package.name, version.replace(':', "%3a"));
         let digest = crate::digest(&deb);
         let stanza = format!(
             "Package: {}\n{}Filename: ./{name}\nSize: {}\nSHA256: {}\n\n",
             package.name,
-            package.fields(),
+            package.fields(version),
             deb.len(),
             digest.trim_start_matches("sha256:")
         );

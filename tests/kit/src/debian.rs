@@ -95,7 +95,7 @@ impl Installed {
     fn stanza(&self) -> String {
         let package = &self.package;
         let want = if self.hold { "hold" } else { "install" };
-        let fields = package.fields();
+        let fields = package.fields(&package.version);
         let (head, description) = fields
             .split_once("Description:")
             .expect("fields end with the description");
