@@ -33,11 +33,14 @@ EOF
   export CONTAINERS_CONF=$home/containers.conf CONTAINERS_STORAGE_CONF=$home/storage.conf
 }
 
-# Removes Podman's images and containers, so that the next pull is a first pull.
+# Podman mounts its image folder on itself and leaves it so; nobody could remove the project's folder then.
+podman_unmount() { ! mountpoint -q "$BED/podman/images/overlay" || umount "$BED/podman/images/overlay"; }
+
+# Removes Podman's images and containers.
 podman_reset() {
   [ -d "$BED/podman/images" ] || return 0
   podman_settings
   quietly "$BED/log/podman.log" podman rm --all --force
-  ! mountpoint -q "$BED/podman/images/overlay" || umount "$BED/podman/images/overlay"
+  podman_unmount
   rm -rf "$BED/podman"
 }
