@@ -182,7 +182,8 @@ impl Catalog {
             subject: digest.to_string(),
             reason,
         };
-        let manifest = Manifest::parse(row.get::<Vec<u8>, _>("bytes"), row.get("media_type"))
+        let bytes: Vec<u8> = row.get("bytes");
+        let manifest = Manifest::parse_as(bytes, row.get("media_type"), digest.algorithm())
             .map_err(|error: ManifestError| damaged(error.to_string()))?;
         if manifest.digest != *digest {
             return Err(damaged(format!("its bytes hash to {}", manifest.digest)));

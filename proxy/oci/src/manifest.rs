@@ -4,13 +4,13 @@
 //! every client looking at the same tree: one `mediaType`, no body that is both an index and an image, no duplicate keys.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::media_type;
 use crate::platform::Platform;
 
@@ -18,8 +18,6 @@ use crate::platform::Platform;
 pub const MAX_SIZE: usize = 4 * 1024 * 1024;
 /// More children or layers than any real image has.
 const MAX_DESCRIPTORS: usize = 4096;
-/// The annotation by which BuildKit's attestations name the manifest that they describe.
-const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 /// A reference to content: type, digest, size
 /// ([image-spec, descriptors](https://github.com/opencontainers/image-spec/blob/main/descriptor.md)).
@@ -36,27 +34,35 @@ pub struct Descriptor {
     /// Platform of a child manifest.
     #[serde(default)]
     pub platform: Option<Platform>,
-    /// Annotations; only those that we read are looked at.
     #[serde(default)]
-    annotations: Option<serde_json::Map<String, Value>>,
+    annotations: Option<Annotations>,
+}
+
+/// The one annotation that we read. The others are left in the bytes: a tree of them could be many times their size.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Annotations {
+    /// By this, BuildKit's attestations name the manifest that they describe.
+    #[serde(default, rename = "vnd.docker.reference.digest")]
+    reference: Option<String>,
 }
 
 impl Descriptor {
     /// The manifest that this attestation describes, when it is one.
     pub fn attests(&self) -> Option<Digest> {
-        self.annotations.as_ref()?.get(REFERENCE_DIGEST)?.as_str()?.parse().ok()
+        self.annotations.as_ref()?.reference.as_ref()?.parse().ok()
     }
 }
 
-/// A manifest, its bytes and its digest.
+/// A manifest, its bytes and its digest. A clone is cheap: caches hand out many.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// The bytes as received.
     pub bytes: Bytes,
     /// Digest of `bytes`.
     pub digest: Digest,
-    /// Media type to serve it with.
-    pub media_type: String,
+    /// Media type to serve it with, one of the four of [`media_type`]: whoever wrote the body does not choose freely
+    /// what browsers and clients take it for.
+    pub media_type: &'static str,
     /// What it refers to.
     pub content: Content,
 }
@@ -69,12 +75,12 @@ pub enum Content {
         /// The configuration.
         config: Descriptor,
         /// Layers, lowest first.
-        layers: Vec<Descriptor>,
+        layers: Arc<[Descriptor]>,
     },
     /// One manifest per platform.
     Index {
         /// The children, in order.
-        manifests: Vec<Descriptor>,
+        manifests: Arc<[Descriptor]>,
     },
 }
 
@@ -114,14 +120,25 @@ struct Raw {
 }
 
 impl Manifest {
-    /// Reads `bytes` that came with `content_type` (empty when there was none).
+    /// As [`Manifest::parse_as`], under its SHA-256 digest.
     ///
     /// # Errors
-    /// [`ManifestError`] when the bytes are too many, no manifest, of schema 1, or mean different things to different
-    /// readers (CVE-2021-41190).
+    /// As [`Manifest::parse_as`].
     pub fn parse(bytes: impl Into<Bytes>, content_type: &str) -> Result<Self, ManifestError> {
+        Self::parse_as(bytes, content_type, Algorithm::Sha256)
+    }
+
+    /// Reads `bytes` that came with `content_type` (empty when there was none). Its digest is of `algorithm`: whoever
+    /// asks for a SHA-512 digest is answered with that one.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when the bytes are too many, no manifest of a type that we know, of schema 1, or mean
+    /// different things to different readers (CVE-2021-41190).
+    pub fn parse_as(bytes: impl Into<Bytes>, content_type: &str, algorithm: Algorithm) -> Result<Self, ManifestError> {
         let bytes = bytes.into();
-        let digest = Digest::of(&bytes);
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(&bytes);
+        let digest = hasher.finish();
         if bytes.len() > MAX_SIZE {
             return Err(ManifestError::TooLarge {
                 digest,
@@ -148,7 +165,7 @@ impl Manifest {
             Content::Image { config, layers } => (Some(config), layers),
             Content::Index { manifests } => (None, manifests),
         };
-        config.into_iter().chain(rest)
+        config.into_iter().chain(rest.iter())
     }
 
     /// Whether this is an index.
@@ -171,19 +188,17 @@ fn spelled_exactly(bytes: &[u8]) -> Result<(), String> {
     })
 }
 
-fn content(raw: Raw, header: &str) -> Result<(String, Content), String> {
+fn content(raw: Raw, header: &str) -> Result<(&'static str, Content), String> {
     if raw.schema_version != 2 {
         return Err(format!("schemaVersion is {}, only 2 is served", raw.schema_version));
     }
-    let body_type = raw.media_type.unwrap_or_default();
-    if !body_type.is_empty() && is_manifest_type(header) && header != body_type {
-        return Err(format!("the header says `{header}` and the body says `{body_type}`"));
-    }
     let content = match (raw.config, raw.layers, raw.manifests) {
-        (None, None, Some(manifests)) => Content::Index { manifests },
+        (None, None, Some(manifests)) => Content::Index {
+            manifests: manifests.into(),
+        },
         (Some(config), layers, None) => Content::Image {
             config,
-            layers: layers.unwrap_or_default(),
+            layers: layers.unwrap_or_default().into(),
         },
         (None, _, None) => return Err("it has neither `config` nor `manifests`".into()),
         _ => return Err("it is an index and an image at once".into()),
@@ -195,113 +210,29 @@ fn content(raw: Raw, header: &str) -> Result<(String, Content), String> {
     if count > MAX_DESCRIPTORS {
         return Err(format!("it has {count} entries, more than {MAX_DESCRIPTORS}"));
     }
-    let declared = if !body_type.is_empty() {
-        body_type
-    } else if is_manifest_type(header) {
-        header.to_owned()
-    } else {
-        default.to_owned()
-    };
-    if is_manifest_type(&declared) && media_type::is_index(&declared) != media_type::is_index(default) {
+    let declared = declared(raw.media_type.as_deref().unwrap_or_default(), header)?.unwrap_or(default);
+    if media_type::is_index(declared) != media_type::is_index(default) {
         return Err(format!("its type `{declared}` does not fit its content"));
     }
     Ok((declared, content))
 }
 
-fn is_manifest_type(text: &str) -> bool {
-    media_type::is_index(text) || media_type::is_image_manifest(text)
+/// The type that body and header agree on; nothing when neither names one. A header of another kind
+/// (`application/json`, say) comes from servers that do not know what they store, and says nothing.
+fn declared(body: &str, header: &str) -> Result<Option<&'static str>, String> {
+    let by_header = media_type::manifest(header);
+    if body.is_empty() {
+        return Ok(by_header);
+    }
+    let known = media_type::manifest(body).ok_or_else(|| {
+        let shown: String = body.chars().take(100).collect();
+        format!("its type {shown:?} is none of a manifest")
+    })?;
+    match by_header {
+        Some(other) if other != known => Err(format!("the header says `{other}` and the body says `{known}`")),
+        _ => Ok(Some(known)),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const D: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-    fn descriptor() -> String {
-        format!(r#"{{"mediaType":"x","digest":"{D}","size":1}}"#)
-    }
-
-    fn parse(body: &str, header: &str) -> Result<Manifest, ManifestError> {
-        Manifest::parse(body.replace("D!", &descriptor()), header)
-    }
-
-    #[test]
-    fn images_and_indexes_keep_their_bytes() {
-        let image = parse(
-            r#"{ "schemaVersion":2, "config":D!, "layers":[D!, D!], "other":1 }"#,
-            "",
-        )
-        .unwrap();
-        assert_eq!(image.media_type, media_type::OCI_MANIFEST);
-        assert_eq!(image.references().count(), 3);
-        assert_eq!(Digest::of(&image.bytes), image.digest);
-        let index = parse(r#"{"schemaVersion":2,"manifests":[D!]}"#, media_type::DOCKER_INDEX).unwrap();
-        assert!(index.is_index());
-        assert_eq!(index.media_type, media_type::DOCKER_INDEX);
-    }
-
-    #[test]
-    fn a_type_with_parameters_is_the_same_type() {
-        let header = format!("{}; charset=utf-8", media_type::OCI_INDEX);
-        assert_eq!(
-            parse(r#"{"schemaVersion":2,"manifests":[]}"#, &header)
-                .unwrap()
-                .media_type,
-            media_type::OCI_INDEX
-        );
-    }
-
-    #[test]
-    fn what_confuses_readers_is_refused() {
-        for (name, body, header) in [
-            ("not JSON", "<html>", ""),
-            ("schema 1", r#"{"schemaVersion":1,"fsLayers":[]}"#, ""),
-            ("nothing", r#"{"schemaVersion":2}"#, ""),
-            (
-                "both",
-                r#"{"schemaVersion":2,"config":D!,"layers":[],"manifests":[]}"#,
-                "",
-            ),
-            (
-                "two spellings",
-                r#"{"schemaVersion":2,"config":D!,"layers":[],"Manifests":[]}"#,
-                "",
-            ),
-            ("twice", r#"{"schemaVersion":2,"manifests":[],"manifests":[D!]}"#, ""),
-            (
-                "two types",
-                r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#,
-                media_type::OCI_MANIFEST,
-            ),
-            (
-                "wrong type",
-                r#"{"schemaVersion":2,"manifests":[]}"#,
-                media_type::OCI_MANIFEST,
-            ),
-            (
-                "bad digest",
-                r#"{"schemaVersion":2,"manifests":[{"digest":"sha256:../x","size":1}]}"#,
-                "",
-            ),
-            (
-                "negative size",
-                &format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"{D}","size":-1}}]}}"#),
-                "",
-            ),
-        ] {
-            assert!(parse(body, header).is_err(), "{name}");
-        }
-        assert!(matches!(
-            Manifest::parse(vec![b' '; MAX_SIZE + 1], ""),
-            Err(ManifestError::TooLarge { .. })
-        ));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_body_panics(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = Manifest::parse(body, "");
-        }
-    }
-}
+mod tests;

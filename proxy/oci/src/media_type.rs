@@ -34,9 +34,11 @@ pub fn is_index(media_type: &str) -> bool {
     matches!(media_type, OCI_INDEX | DOCKER_INDEX)
 }
 
-/// Whether the type names a single image manifest.
-pub fn is_image_manifest(media_type: &str) -> bool {
-    matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST)
+/// The same type from the list of those of manifests, when it is one of them.
+pub fn manifest(media_type: &str) -> Option<&'static str> {
+    [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST]
+        .into_iter()
+        .find(|known| *known == media_type)
 }
 
 /// Whether the type names an image configuration that a runtime understands.

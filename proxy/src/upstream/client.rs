@@ -16,6 +16,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
+use patchport_oci::digest::Algorithm;
 use patchport_oci::manifest::MAX_SIZE as MAX_MANIFEST;
 use patchport_oci::{Digest, Hasher, Manifest, Reference, Repository, Tag, media_type};
 
@@ -378,15 +379,17 @@ impl Upstream for Client {
             .and_then(|value| value.to_str().ok());
         let content_type = header.unwrap_or_default().to_owned();
         let bytes = self.body(&call, response, MAX_MANIFEST).await?;
+        // Under the algorithm that was promised: clients compare what they asked for with what they are told.
+        let algorithm = promised.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         if let Some(promised) = promised {
-            let mut hasher = Hasher::new(promised.algorithm());
+            let mut hasher = Hasher::new(algorithm);
             hasher.update(&bytes);
             let found = hasher.finish();
             if found != promised {
                 return Err(self.lied(&call, format!("it says {promised}, the bytes hash to {found}")));
             }
         }
-        Manifest::parse(bytes, &content_type).map_err(|source| UpstreamError::Manifest {
+        Manifest::parse_as(bytes, &content_type, algorithm).map_err(|source| UpstreamError::Manifest {
             upstream: Arc::clone(&self.name),
             subject: call.subject,
             source: Arc::new(source),
