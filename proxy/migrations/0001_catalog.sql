@@ -16,16 +16,22 @@ CREATE TABLE edges (
 );
 CREATE INDEX edges_by_child ON edges (child);
 
--- What upstream let us see in a repository, or what we published there. Whatever a root leads to may be read in that
--- repository. `via` is the tag that led here; empty for a pull by digest.
+-- What upstream showed us in a repository, or what we published there: exactly these digests may be read in it, and what
+-- we made. `via` is the tag that led here, empty for a look by digest; `published` is 1 for what a tag was answered with.
 CREATE TABLE roots (
     upstream   TEXT NOT NULL,
     repository TEXT NOT NULL,
     digest     TEXT NOT NULL,
     via        TEXT NOT NULL,
+    published  INTEGER NOT NULL,
     PRIMARY KEY (upstream, repository, digest, via)
 );
 CREATE INDEX roots_by_digest ON roots (digest);
+
+-- What no upstream has: the manifests, configurations and layers that we made.
+CREATE TABLE made (
+    digest TEXT PRIMARY KEY NOT NULL
+);
 
 -- Where tags pointed upstream when we last asked. Times are seconds since the epoch.
 CREATE TABLE tags (
@@ -37,7 +43,7 @@ CREATE TABLE tags (
     PRIMARY KEY (upstream, repository, tag)
 );
 
--- What a layer-by-layer reading of an image found; a function of its manifest's digest, so kept for ever.
+-- What a layer-by-layer reading of an image found; a function of its manifest's digest and of the reader's version.
 CREATE TABLE inventories (
     digest    TEXT PRIMARY KEY NOT NULL,
     inventory TEXT NOT NULL

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use moka::future::Cache;
+use moka::ops::compute::{CompResult, Op};
 use patchport_oci::{Digest, Manifest, Tag};
 use tokio::time::Instant;
 
@@ -62,26 +63,41 @@ impl Answers {
     /// The answer without a patch that was found for this original a moment ago: the client's next request need not
     /// wait again. However often it is asked for, it holds for a moment only, and then the patcher is asked.
     pub async fn unpatched(&self, place: &Place, tag: &Tag, source: &Digest) -> Option<Answer> {
-        let (key, now) = (key(place, tag), Instant::now());
-        let mut standing = self.0.get(&key).await?;
-        let unpatched = standing.answer.warning.is_some() && standing.source == *source;
-        let confirmed = now.saturating_duration_since(standing.confirmed) < SETTLE;
-        if !unpatched || !confirmed || standing.superseded.is_some() {
+        let now = Instant::now();
+        let usable = |standing: &Standing| {
+            let confirmed = now.saturating_duration_since(standing.confirmed) < SETTLE;
+            standing.answer.warning.is_some()
+                && standing.source == *source
+                && confirmed
+                && standing.superseded.is_none()
+        };
+        let key = key(place, tag);
+        if !self.0.get(&key).await.is_some_and(|standing| usable(&standing)) {
             return None;
         }
-        standing.last_given = now;
-        self.0.insert(key, standing.clone()).await;
-        Some(standing.answer)
+        let given = self.0.entry(key).and_compute_with(|entry| {
+            let usable = entry.map(moka::Entry::into_value).filter(usable);
+            std::future::ready(usable.map_or(Op::Nop, |standing| {
+                Op::Put(Standing {
+                    last_given: now,
+                    ..standing
+                })
+            }))
+        });
+        match given.await {
+            CompResult::ReplacedWith(entry) => Some(entry.into_value().answer),
+            _ => None,
+        }
     }
 
-    /// The answer to give: `fresh`, unless another one for the same original still stands.
-    pub async fn settle(&self, place: &Place, tag: &Tag, source: &Digest, fresh: Answer) -> Answer {
+    /// The answer to give: `fresh`, unless another one for the same original stood when it was `asked` for.
+    pub async fn settle(&self, place: &Place, tag: &Tag, source: &Digest, fresh: Answer, asked: Instant) -> Answer {
         let now = Instant::now();
         let entry = self.0.entry(key(place, tag));
         let settled = entry.and_upsert_with(|old| {
             let standing = old
                 .map(moka::Entry::into_value)
-                .filter(|old| old.source == *source && old.stands_at(now));
+                .filter(|old| old.source == *source && old.stands_at(asked));
             let standing = match standing {
                 Some(old) if old.answer.manifest.digest != fresh.manifest.digest => Standing {
                     last_given: now,

@@ -19,6 +19,7 @@ use crate::answers::Answers;
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::handler::Handler;
+use crate::library::Library;
 use crate::patch::buildkit::BuildKit;
 use crate::patch::{self, Patcher};
 use crate::policy::Policy;
@@ -73,10 +74,12 @@ impl App {
             &scratch,
         )?;
         let engine = Arc::new(engine);
+        let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
         let parts = patch::Parts {
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
-            blobs: Arc::clone(&blobs),
+            blobs,
+            library: Arc::clone(&library),
             engine: Arc::clone(&engine) as Arc<dyn patch::Engine>,
             scratch,
         };
@@ -86,9 +89,8 @@ impl App {
             resolver,
             patcher: Patcher::new(parts, config.patch, tasks.clone()),
             answers: Answers::default(),
-            blobs,
+            library,
             catalog: catalog.clone(),
-            admitted: Cache::new(200_000),
             published: Cache::new(100_000),
         });
         Ok(Self {

@@ -94,7 +94,7 @@ pub fn index(original: &Manifest, patched: &HashMap<Digest, Manifest>, name: &st
     let entries = entries.ok_or_else(|| shape("index", &original.digest, "it has no manifests"))?;
     let kept = entries
         .drain(..)
-        .zip(descriptors)
+        .zip(descriptors.iter())
         .filter(|(_, descriptor)| !describes_replaced(descriptor, patched));
     let kept: Vec<Value> = kept
         .map(|(mut entry, descriptor)| {

@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use patchport_oci::{ByteRange, Digest, Repository};
+use patchport_oci::{ByteRange, Digest};
 use tokio::sync::watch;
 
 use crate::flight::Interrupted;
+use crate::route::Place;
 use crate::store::{Blob, BlobStore, Ingest, ReadAt, StoreError};
 use crate::tasks::Tasks;
-use crate::upstream::{Download, Upstream, UpstreamError};
+use crate::upstream::{Download, UpstreamError};
 
 /// How much one read takes from the store.
 const CHUNK: usize = 512 * 1024;
@@ -54,12 +55,10 @@ pub enum BlobError {
 }
 
 /// Where a blob can be fetched, when the store lacks it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Origin {
-    /// The upstream.
-    pub upstream: Arc<dyn Upstream>,
-    /// The repository there.
-    pub repository: Repository,
+    /// The repository.
+    pub place: Place,
     /// What descriptors say of its size.
     pub size: Option<u64>,
 }
@@ -77,11 +76,16 @@ pub struct Content {
     digest: Digest,
     reader: Arc<dyn ReadAt>,
     size: Option<u64>,
-    /// Progress of the fill; `None` for a blob that is whole.
-    progress: Option<watch::Receiver<Progress>>,
+    /// The fill; `None` for a blob that is whole.
+    fill: Option<Fill>,
 }
 
-type Fill = watch::Receiver<Progress>;
+/// A fetch under way, and the repository that it goes through.
+#[derive(Clone)]
+struct Fill {
+    progress: watch::Receiver<Progress>,
+    through: String,
+}
 
 #[derive(Clone, Default)]
 struct Progress {
@@ -121,11 +125,12 @@ impl Blobs {
             digest: digest.clone(),
             reader,
             size: Some(size),
-            progress: None,
+            fill: None,
         }))
     }
 
     /// A blob from the store, else from `origin`. Returns when its size is known (or upstream does not tell it).
+    /// Whether the origin's repository may read it is not asked here: see [`Content::came_through`].
     ///
     /// # Errors
     /// [`BlobError`] when neither has it.
@@ -133,11 +138,11 @@ impl Blobs {
         if let Some(content) = self.stored(digest).await? {
             return Ok(content);
         }
-        let mut progress = self.fill(digest, origin);
-        let state = progress
-            .wait_for(|state| state.opened.is_some() || state.ended.is_some())
-            .await;
-        let state = state.map_err(|_| Interrupted)?.clone();
+        let mut fill = self.fill(digest, origin);
+        let opened = fill
+            .progress
+            .wait_for(|state| state.opened.is_some() || state.ended.is_some());
+        let state = opened.await.map_err(|_| Interrupted)?.clone();
         if let Some(Err(error)) = state.ended {
             return Err(error);
         }
@@ -146,7 +151,7 @@ impl Blobs {
                 digest: digest.clone(),
                 reader,
                 size,
-                progress: Some(progress),
+                fill: Some(fill),
             }),
             // The fill found the blob in the store after all.
             None => self.stored(digest).await?.ok_or(BlobError::Interrupted(Interrupted)),
@@ -159,8 +164,12 @@ impl Blobs {
         if let Some(fill) = fills.get(digest) {
             return fill.clone();
         }
-        let (sender, receiver) = watch::channel(Progress::default());
-        fills.insert(digest.clone(), receiver.clone());
+        let (sender, progress) = watch::channel(Progress::default());
+        let fill = Fill {
+            progress,
+            through: origin.place.to_string(),
+        };
+        fills.insert(digest.clone(), fill.clone());
         drop(fills);
         let entry = Entry {
             fills: Arc::clone(&self.fills),
@@ -175,7 +184,7 @@ impl Blobs {
             drop(entry);
             sender.send_modify(|state| state.ended = Some(result));
         });
-        receiver
+        fill
     }
 }
 
@@ -223,9 +232,14 @@ async fn run(
     {
         return Ok(());
     }
-    let download = origin.upstream.blob(&origin.repository, digest).await?;
+    let download = origin
+        .place
+        .site
+        .upstream
+        .blob(&origin.place.repository, digest)
+        .await?;
     let lied = |reason| BlobError::Lied {
-        upstream: origin.repository.to_string(),
+        upstream: origin.place.to_string(),
         digest: digest.clone(),
         reason,
     };
@@ -287,6 +301,11 @@ impl Content {
         self.size
     }
 
+    /// Whether this blob is being fetched through a repository right now, which shows that upstream gives it there.
+    pub fn came_through(&self, place: &Place) -> bool {
+        self.fill.as_ref().is_some_and(|fill| fill.through == place.to_string())
+    }
+
     /// The bytes of `range`, or all, as they become readable.
     pub fn stream(self, range: Option<ByteRange>) -> BoxStream<'static, Result<Bytes, BlobError>> {
         let end = range.map(|range| range.last + 1).or(self.size);
@@ -303,26 +322,43 @@ impl Content {
         .boxed()
     }
 
-    /// Waits until bytes at `at` can be read and says how many to read now; zero at the end.
+    /// Waits until bytes at `at` can be read and says how many to read now; zero at the end. The last byte that a reader
+    /// wants is not given before all of the blob was verified, be it the blob's last or that of a range.
     async fn readable(&mut self, at: u64, end: Option<u64>) -> Result<usize, BlobError> {
-        if end.is_some_and(|end| at >= end) {
-            return Ok(0);
-        }
-        let available = match &mut self.progress {
-            None => self.size.unwrap_or(at),
-            Some(progress) => {
-                let state = progress
-                    .wait_for(|state| state.readable > at || state.ended.is_some())
-                    .await;
-                let state = state.map_err(|_| Interrupted)?;
-                if let Some(Err(error)) = &state.ended {
-                    return Err(error.clone());
-                }
-                state.readable
-            }
+        let length = |stop: u64| usize::try_from(stop.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK);
+        let Some(fill) = &mut self.fill else {
+            return Ok(length(end.or(self.size).unwrap_or(at)));
         };
-        let stop = end.map_or(available, |end| end.min(available));
-        Ok(usize::try_from(stop.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK))
+        let withheld = end.map_or(u64::MAX, |end| end.saturating_sub(1));
+        let ready = |state: &Progress| state.readable.min(withheld) > at || state.ended.is_some();
+        let state = fill.progress.wait_for(ready).await.map_err(|_| Interrupted)?;
+        match &state.ended {
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(())) => Ok(length(end.map_or(state.readable, |end| end.min(state.readable)))),
+            None => Ok(length(state.readable.min(withheld))),
+        }
+    }
+
+    /// Waits until all of the blob was verified.
+    ///
+    /// # Errors
+    /// [`BlobError`] when it is not what it should be.
+    pub async fn verified(mut self) -> Result<(), BlobError> {
+        let Some(fill) = &mut self.fill else { return Ok(()) };
+        let ended = fill.progress.wait_for(|state| state.ended.is_some());
+        let state = ended.await.map_err(|_| Interrupted)?;
+        state.ended.clone().unwrap_or(Ok(()))
+    }
+
+    /// Waits until a blob without bytes is known to be one: its answer has nothing to hold back.
+    ///
+    /// # Errors
+    /// [`BlobError`] when it is not.
+    pub async fn verified_if_empty(&self) -> Result<(), BlobError> {
+        if self.size == Some(0) {
+            self.clone().verified().await?;
+        }
+        Ok(())
     }
 
     async fn read(&self, at: u64, length: usize) -> Result<Bytes, BlobError> {
@@ -345,3 +381,6 @@ impl Content {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

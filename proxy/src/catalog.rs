@@ -52,6 +52,15 @@ pub struct TagState {
     pub checked_at: SystemTime,
 }
 
+/// A tag that leads to a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The tag.
+    pub tag: Tag,
+    /// Whether it was answered with an image that leads there; else upstream's answer to it does.
+    pub published: bool,
+}
+
 /// The catalog.
 #[derive(Clone)]
 pub struct Catalog {
@@ -144,7 +153,7 @@ impl Catalog {
     pub async fn resolved(&self, place: &Place, tag: &Tag, manifest: &Manifest) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;
         put_manifest(&mut transaction, manifest).await?;
-        put_root(&mut transaction, place, &manifest.digest, tag.as_str()).await?;
+        put_root(&mut transaction, place, &manifest.digest, tag.as_str(), false).await?;
         sqlx::query(
             "INSERT INTO tags (upstream, repository, tag, digest, checked_at) VALUES (?, ?, ?, ?, ?)
              ON CONFLICT (upstream, repository, tag) DO UPDATE SET digest = excluded.digest, checked_at = excluded.checked_at",
@@ -166,7 +175,7 @@ impl Catalog {
         if let Some(manifest) = manifest {
             put_manifest(&mut transaction, manifest).await?;
         }
-        put_root(&mut transaction, place, digest, "").await?;
+        put_root(&mut transaction, place, digest, "", false).await?;
         transaction.commit().await.map_err(failed("record a digest"))
     }
 
@@ -191,14 +200,34 @@ impl Catalog {
         Ok(Some(manifest))
     }
 
-    /// The tags (empty for "by digest") whose images, seen or published in this repository, lead to a digest. Empty
-    /// when nothing does: the repository may not read it from us.
-    pub async fn ways_to(&self, place: &Place, digest: &Digest) -> Result<Vec<String>, CatalogError> {
+    /// Whether a repository may read a digest: upstream showed it there, or we made it for what we published there.
+    /// That some manifest mentions a digest is no reason: anybody can write a manifest.
+    pub async fn may_read(&self, place: &Place, digest: &Digest) -> Result<bool, CatalogError> {
+        let row = sqlx::query(
+            "WITH RECURSIVE up(digest) AS (
+                 VALUES (?1)
+                 UNION SELECT edges.parent FROM edges JOIN up ON edges.child = up.digest
+                 JOIN made AS parents ON parents.digest = edges.parent
+                 WHERE EXISTS (SELECT 1 FROM made WHERE digest = ?1))
+             SELECT 1 FROM roots JOIN up ON roots.digest = up.digest
+             WHERE roots.upstream = ?2 AND roots.repository = ?3 LIMIT 1",
+        )
+        .bind(digest.to_string())
+        .bind(place.upstream())
+        .bind(place.repository.as_str())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("look up a digest"))?;
+        Ok(row.is_some())
+    }
+
+    /// The tags whose images in this repository lead to a digest.
+    pub async fn ways_to(&self, place: &Place, digest: &Digest) -> Result<Vec<Way>, CatalogError> {
         let rows = sqlx::query(
             "WITH RECURSIVE up(digest) AS (
                  VALUES (?) UNION SELECT edges.parent FROM edges JOIN up ON edges.child = up.digest)
-             SELECT DISTINCT roots.via FROM roots JOIN up ON roots.digest = up.digest
-             WHERE roots.upstream = ? AND roots.repository = ?",
+             SELECT roots.via, MAX(roots.published) AS published FROM roots JOIN up ON roots.digest = up.digest
+             WHERE roots.upstream = ? AND roots.repository = ? AND roots.via <> '' GROUP BY roots.via",
         )
         .bind(digest.to_string())
         .bind(place.upstream())
@@ -206,7 +235,12 @@ impl Catalog {
         .fetch_all(&self.pool)
         .await
         .map_err(failed("look up a digest"))?;
-        Ok(rows.iter().map(|row| row.get("via")).collect())
+        let way = |row: &sqlx::sqlite::SqliteRow| {
+            let tag = row.get::<String, _>("via").parse().ok()?;
+            let published = row.get::<i64, _>("published") != 0;
+            Some(Way { tag, published })
+        };
+        Ok(rows.iter().filter_map(way).collect())
     }
 
     /// The size that descriptors give for a blob; `None` when none does, or when they do not agree (a descriptor may
@@ -249,15 +283,18 @@ async fn put_root(
     place: &Place,
     digest: &Digest,
     via: &str,
+    published: bool,
 ) -> Result<(), CatalogError> {
     sqlx::query(
-        "INSERT INTO roots (upstream, repository, digest, via) VALUES (?, ?, ?, ?)
-         ON CONFLICT (upstream, repository, digest, via) DO NOTHING",
+        "INSERT INTO roots (upstream, repository, digest, via, published) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (upstream, repository, digest, via) DO UPDATE SET published = CASE WHEN excluded.published > roots.published
+             THEN excluded.published ELSE roots.published END",
     )
     .bind(place.upstream())
     .bind(place.repository.as_str())
     .bind(digest.to_string())
     .bind(via)
+    .bind(i64::from(published))
     .execute(&mut **transaction)
     .await
     .map_err(failed("record a root"))?;

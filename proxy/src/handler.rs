@@ -14,8 +14,9 @@ use patchport_oci::{ByteRange, Digest, Manifest, Tag};
 use tokio::time::Instant;
 
 use crate::answers::{Answer, Answers};
-use crate::blobs::{BlobError, Blobs, Content, Origin};
+use crate::blobs::BlobError;
 use crate::catalog::{Catalog, CatalogError};
+use crate::library::{Library, LibraryError};
 use crate::patch::{PatchError, Patcher};
 use crate::policy::{Decision, Denial, Policy};
 use crate::resolve::{ResolveError, Resolver};
@@ -80,14 +81,12 @@ pub struct Handler {
     pub patcher: Arc<Patcher>,
     /// Answers that stand.
     pub answers: Answers,
-    /// Blobs.
-    pub blobs: Arc<Blobs>,
+    /// What repositories may read.
+    pub library: Arc<Library>,
     /// What we remember.
     pub catalog: Catalog,
-    /// Digests that a repository was found to lead to.
-    pub admitted: Cache<(String, Digest), ()>,
-    /// Patched images that are the last ones of their tags.
-    pub published: Cache<(String, Digest), ()>,
+    /// What tags were last answered with, when that was the patcher's answer.
+    pub published: Cache<String, Digest>,
 }
 
 impl Handler {
@@ -138,9 +137,7 @@ impl Handler {
         let source = original.digest.clone();
         let answer = match self.patcher.patched(place, &original, started + terms.wait).await {
             Ok(patched) => {
-                if patched.digest != source {
-                    self.publish(place, tag, &source, &patched.digest).await?;
-                }
+                self.publish(place, tag, &source, &patched.digest).await?;
                 Answer {
                     manifest: patched,
                     warning: None,
@@ -148,15 +145,15 @@ impl Handler {
             }
             Err(error) => self.fall_back(place, tag, original, terms, error).await?,
         };
-        Ok(self.answers.settle(place, tag, &source, answer).await)
+        Ok(self.answers.settle(place, tag, &source, answer, started).await)
     }
 
-    /// Makes a patched image readable under the tag's repository before the answer leaves; once per image and tag.
+    /// Makes the patcher's answer readable under the tag's repository before it leaves, and the tag's last one.
     async fn publish(&self, place: &Place, tag: &Tag, source: &Digest, served: &Digest) -> Result<(), Failure> {
-        let key = (format!("{place}:{tag}"), served.clone());
-        if self.published.get(&key).await.is_none() {
+        let key = format!("{place}:{tag}");
+        if self.published.get(&key).await.as_ref() != Some(served) {
             self.catalog.publish(place, tag, source, served).await?;
-            self.published.insert(key, ()).await;
+            self.published.insert(key, served.clone()).await;
         }
         Ok(())
     }
@@ -194,86 +191,53 @@ impl Handler {
         }
     }
 
-    /// A manifest by digest: exactly those bytes, if the repository leads to them and the gate is open.
+    /// A manifest by digest: exactly those bytes, if the gate is open and the repository has them.
     async fn manifest(&self, place: &Place, digest: &Digest) -> Result<Manifest, Failure> {
-        let readable = self.readable(place, digest).await?;
+        self.pass_gate(place, digest).await?;
+        let readable = self.library.may_read(place, digest).await?;
         Ok(self.resolver.digest(place, digest, readable).await?)
     }
 
-    /// Whether a repository is known to lead to a digest, and the gate is open for it.
-    async fn readable(&self, place: &Place, digest: &Digest) -> Result<bool, Failure> {
-        let key = (place.to_string(), digest.clone());
-        if self.admitted.get(&key).await.is_some() {
-            return Ok(true);
+    /// Whether policy lets a digest of a repository out. Asks the catalog only where some rule closes the gate at all.
+    async fn pass_gate(&self, place: &Place, digest: &Digest) -> Result<(), Failure> {
+        if !self.policy.is_gated(place) {
+            return Ok(());
         }
         let ways = self.catalog.ways_to(place, digest).await?;
-        self.policy.admits(place, &digest.to_string(), &ways)?;
-        if !ways.is_empty() {
-            self.admitted.insert(key, ()).await;
-        }
-        Ok(!ways.is_empty())
-    }
-
-    /// A blob that is in the store and that the repository leads to.
-    async fn stored(&self, place: &Place, digest: &Digest) -> Result<Option<Content>, Failure> {
-        if !self.readable(place, digest).await? {
-            return Ok(None);
-        }
-        Ok(self.blobs.stored(digest).await?)
-    }
-
-    /// The size of a blob that is not in the store: by the descriptors that lead to it, else by upstream's word.
-    async fn announced_size(&self, place: &Place, digest: &Digest) -> Result<u64, Failure> {
-        if self.readable(place, digest).await?
-            && let Some(size) = self.catalog.size(digest).await?
-        {
-            return Ok(size);
-        }
-        let asked = place.site.upstream.blob_size(&place.repository, digest);
-        let size = tokio::time::timeout(BLOB_PATIENCE, asked)
-            .await
-            .map_err(|_| late(place, digest))?;
-        let size = size.map_err(BlobError::from)?;
-        self.catalog.seen(place, digest, None).await?;
-        Ok(size)
+        Ok(self.policy.admits(place, &digest.to_string(), &ways)?)
     }
 
     async fn blob_head(&self, place: &Place, digest: &Digest) -> Result<Response<Body>, Failure> {
-        let size = match self.stored(place, digest).await?.and_then(|content| content.size()) {
-            Some(size) => size,
-            None => self.announced_size(place, digest).await?,
-        };
+        self.pass_gate(place, digest).await?;
+        let size = in_time(place, digest, self.library.blob_size(place, digest)).await?;
         Ok(respond::blob_head(digest, size))
     }
 
     /// A blob: from the store, else from upstream into the store and to the client at once.
     async fn blob(&self, place: &Place, digest: &Digest, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
-        let content = match self.stored(place, digest).await? {
-            Some(content) => content,
-            None => self.fetched(place, digest).await?,
-        };
+        self.pass_gate(place, digest).await?;
+        let content = in_time(place, digest, self.library.blob(place, digest, None)).await?;
+        content.verified_if_empty().await?;
         let range = match (headers.get(RANGE).and_then(|value| value.to_str().ok()), content.size()) {
             (Some(range), Some(size)) if !headers.contains_key(IF_RANGE) => ByteRange::parse(range, size)?,
             _ => None,
         };
         Ok(respond::blob(digest, content, range))
     }
-
-    async fn fetched(&self, place: &Place, digest: &Digest) -> Result<Content, Failure> {
-        let size = Some(self.announced_size(place, digest).await?);
-        let origin = Origin {
-            upstream: Arc::clone(&place.site.upstream),
-            repository: place.repository.clone(),
-            size,
-        };
-        let fetched = tokio::time::timeout(BLOB_PATIENCE, self.blobs.fetch(digest, &origin)).await;
-        Ok(fetched.map_err(|_| late(place, digest))??)
-    }
 }
 
-fn late(place: &Place, digest: &Digest) -> Failure {
-    Failure::BlobLate {
+async fn in_time<T>(
+    place: &Place,
+    digest: &Digest,
+    asked: impl Future<Output = Result<T, LibraryError>>,
+) -> Result<T, Failure> {
+    let late = || Failure::BlobLate {
         upstream: place.upstream().into(),
         digest: digest.clone(),
-    }
+    };
+    let answer = tokio::time::timeout(BLOB_PATIENCE, asked).await.map_err(|_| late())?;
+    answer.map_err(|error| match error {
+        LibraryError::Blob(error) => Failure::Blob(error),
+        LibraryError::Catalog(error) => Failure::Resolve(ResolveError::Catalog(error)),
+    })
 }

@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod flight;
 pub mod handler;
 pub mod inspect;
+pub mod library;
 pub mod patch;
 pub mod plan;
 pub mod policy;
@@ -24,4 +25,6 @@ pub mod service;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod upstream;

@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::assemble::AssembleError;
-use crate::blobs::{BlobError, Blobs, Origin};
+use crate::blobs::{BlobError, Blobs};
 use crate::catalog::{Catalog, CatalogError};
 use crate::flight::Interrupted;
 use crate::inspect::InspectError;
+use crate::library::{Library, LibraryError};
 use crate::plan::{NoPlan, Plan};
 use crate::resolve::{ResolveError, Resolver};
+use crate::route::Place;
 use crate::store::StoreError;
 
 pub mod apt;
@@ -83,8 +85,8 @@ pub struct Base {
     pub config: bytes::Bytes,
     /// Its `host/repository`.
     pub name: String,
-    /// Where its layers are, when the store lacks them.
-    pub origin: Origin,
+    /// Where its layers are, when the store lacks them. It may read them.
+    pub place: Place,
 }
 
 /// What makes a layer out of a plan.
@@ -202,10 +204,8 @@ impl PatchError {
             Self::Inspect(error) => {
                 matches!(**error, InspectError::Layer { .. } | InspectError::Packages { .. })
             }
-            Self::Unproven(_) | Self::Assemble(_) => true,
+            Self::Unproven(_) | Self::Assemble(_) | Self::Unsupported(_) | Self::NoPlan(_) => true,
             Self::Late
-            | Self::Unsupported(_)
-            | Self::NoPlan(_)
             | Self::NoWorker { .. }
             | Self::Resolve(_)
             | Self::Blob(_)
@@ -213,6 +213,15 @@ impl PatchError {
             | Self::Store(_)
             | Self::Scratch(_)
             | Self::Interrupted(_) => false,
+        }
+    }
+}
+
+impl From<LibraryError> for PatchError {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::Blob(error) => Self::Blob(error),
+            LibraryError::Catalog(error) => Self::Catalog(error),
         }
     }
 }
@@ -247,8 +256,10 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Where manifests come from.
     pub resolver: Arc<Resolver>,
-    /// Where blobs come from and go to.
+    /// Where blobs go to.
     pub blobs: Arc<Blobs>,
+    /// Where blobs come from, for those who may read them.
+    pub library: Arc<Library>,
     /// What makes layers.
     pub engine: Arc<dyn Engine>,
     /// A folder for layers on their way.

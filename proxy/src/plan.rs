@@ -132,3 +132,6 @@ fn compression<S: serde::Serializer>(compression: &Compression, serializer: S) -
         Compression::Gzip => "gzip",
     })
 }
+
+#[cfg(test)]
+mod tests;

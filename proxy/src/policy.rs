@@ -2,9 +2,10 @@
 //!
 //! Pure. A denial holds on every route: a digest is judged by the tags that lead to it.
 
-use patchport_config::{Action, Rule, Terms};
+use patchport_config::{Action, Fallback, Pattern, Rule, Terms};
 use patchport_oci::Tag;
 
+use crate::catalog::Way;
 use crate::route::Place;
 
 /// The operator's rules.
@@ -43,71 +44,100 @@ impl Policy {
 
     /// What happens to a tag of a repository.
     pub fn decide(&self, place: &Place, tag: &Tag) -> Decision {
-        let name = place.to_string();
-        let subject = || format!("{name}:{tag}");
-        let Some(rule) = self.rules.iter().find(|rule| rule.matches(&name, tag.as_str())) else {
+        let subject = || format!("{place}:{tag}");
+        let names = names(place);
+        let matches = |rule: &&Rule| names.iter().any(|name| rule.matches(name, tag.as_str()));
+        let Some(rule) = self.rules.iter().find(matches) else {
             let reason = Some("no rule matches it".into());
+            let rule = "none".into();
             return Decision::Deny(Denial {
                 subject: subject(),
-                rule: "none".into(),
+                rule,
                 reason,
             });
         };
         match rule.action {
             Action::Pass => Decision::Pass,
             Action::Patch(terms) => Decision::Patch(terms),
-            Action::Deny => Decision::Deny(Denial {
-                subject: subject(),
-                rule: rule.name.clone(),
-                reason: rule.reason.clone(),
-            }),
+            Action::Deny => {
+                let (rule, reason) = (rule.name.clone(), rule.reason.clone());
+                Decision::Deny(Denial {
+                    subject: subject(),
+                    rule,
+                    reason,
+                })
+            }
         }
     }
 
-    /// Whether a digest of a repository may be read, given the tags through which we served it before (`ways`; an empty
-    /// string stands for a pull by digest). Where no rule can deny a tag of the repository, any digest may be; where
-    /// some can, only those that an allowed tag has led to.
+    /// Whether a digest of a repository may be read, given the tags that lead to it. Where no rule can close a tag of the
+    /// repository, any digest may be; where some can, only what an open tag leads to: one that passes, one whose original
+    /// may be served without its patch, or one that was answered with an image that leads there.
     ///
     /// # Errors
     /// [`Denial`] with the rule that closes the gate.
-    pub fn admits(&self, place: &Place, digest: &str, ways: &[String]) -> Result<(), Denial> {
-        let Some(rule) = self.gate(place) else { return Ok(()) };
-        let tags = ways.iter().filter_map(|way| way.parse::<Tag>().ok());
-        if tags
-            .into_iter()
-            .any(|tag| !matches!(self.decide(place, &tag), Decision::Deny(_)))
-        {
+    pub fn admits(&self, place: &Place, digest: &str, ways: &[Way]) -> Result<(), Denial> {
+        let Some(rule) = self.gate(place) else {
+            return Ok(());
+        };
+        let open = |way: &Way| match self.decide(place, &way.tag) {
+            Decision::Pass => true,
+            Decision::Patch(terms) => way.published || !may_deny(terms),
+            Decision::Deny(_) => false,
+        };
+        if ways.iter().any(open) {
             return Ok(());
         }
-        let whole = rule
-            .patterns
-            .iter()
-            .any(|pattern| pattern.any_tag() && pattern.matches_repository(&place.to_string()));
-        let some = "some tags of this repository are denied, and no allowed tag has led to this digest";
+        let names = names(place);
+        let of_place = |pattern: &&Pattern| names.iter().any(|name| pattern.matches_repository(name));
+        let whole = rule.action == Action::Deny && rule.patterns.iter().filter(of_place).any(Pattern::any_tag);
+        let some = "not every image of this repository is served, and no tag that is has led to this digest";
         let reason = rule.reason.clone().or_else(|| (!whole).then(|| some.to_owned()));
-        Err(Denial {
-            subject: format!("{place}@{digest}"),
-            rule: rule.name.clone(),
-            reason,
-        })
+        let (subject, rule) = (format!("{place}@{digest}"), rule.name.clone());
+        Err(Denial { subject, rule, reason })
     }
 
-    /// The first rule that denies some tag of the repository, if it can be reached at all.
+    /// Whether [`Self::admits`] needs to know the ways.
+    pub fn is_gated(&self, place: &Place) -> bool {
+        self.gate(place).is_some()
+    }
+
+    /// The first rule that may deny a tag of the repository, if it can be reached at all.
     fn gate(&self, place: &Place) -> Option<&Rule> {
-        let name = place.to_string();
+        let names = names(place);
         for rule in &self.rules {
-            let mut patterns = rule
-                .patterns
-                .iter()
-                .filter(|pattern| pattern.matches_repository(&name))
-                .peekable();
-            if patterns.peek().is_some() && rule.action == Action::Deny {
+            let of_place = |pattern: &&Pattern| names.iter().any(|name| pattern.matches_repository(name));
+            let mut patterns = rule.patterns.iter().filter(of_place).peekable();
+            let closes = match rule.action {
+                Action::Deny => true,
+                Action::Patch(terms) => may_deny(terms),
+                Action::Pass => false,
+            };
+            if patterns.peek().is_some() && closes {
                 return Some(rule);
             }
-            if patterns.any(patchport_config::Pattern::any_tag) {
+            if patterns.any(Pattern::any_tag) {
                 return None;
             }
         }
         None
     }
 }
+
+fn may_deny(terms: Terms) -> bool {
+    terms.on_timeout == Fallback::Deny || terms.on_failure == Fallback::Deny
+}
+
+/// The names by which rules may call a repository: its own, and Docker's short one for `library/`.
+fn names(place: &Place) -> Vec<String> {
+    let short = place
+        .repository
+        .as_str()
+        .strip_prefix("library/")
+        .filter(|_| place.site.docker_library);
+    let short = short.map(|name| format!("{}/{name}", place.upstream()));
+    [place.to_string()].into_iter().chain(short).collect()
+}
+
+#[cfg(test)]
+mod tests;

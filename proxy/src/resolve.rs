@@ -128,15 +128,15 @@ impl Resolver {
         let (digest, checked_at) = match self.tags.get(&key).await {
             Some(known) => known,
             None => match self.catalog.tag(place, tag).await? {
-                Some(state) => (state.digest, state.checked_at),
+                // Only what came from the catalog, and only if nothing newer has come in the meantime.
+                Some(state) => {
+                    let known = (state.digest, state.checked_at);
+                    self.tags.entry(key).or_insert(known).await.into_value()
+                }
                 None => return Ok(None),
             },
         };
-        let Some(manifest) = self.held(&digest).await? else {
-            return Ok(None);
-        };
-        self.tags.insert(key, (digest, checked_at)).await;
-        Ok(Some((manifest, checked_at)))
+        Ok(self.held(&digest).await?.map(|manifest| (manifest, checked_at)))
     }
 
     /// Asks upstream, and records the answer.
@@ -165,9 +165,10 @@ impl Resolver {
     async fn upstream_manifest(&self, place: &Place, tag: &Tag) -> Resolution {
         let upstream = &place.site.upstream;
         let reference = match upstream.resolve(&place.repository, tag).await? {
+            // Held is not enough: upstream must have shown these bytes under this name.
             Some(digest) => match self.held(&digest).await? {
-                Some(manifest) => return Ok(manifest),
-                None => Reference::Digest(digest),
+                Some(manifest) if self.catalog.may_read(place, &digest).await? => return Ok(manifest),
+                _ => Reference::Digest(digest),
             },
             None => Reference::Tag(tag.clone()),
         };
@@ -225,3 +226,6 @@ fn key(place: &Place, reference: &str) -> Key {
         reference.to_owned(),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,7 +183,7 @@ pub fn manifest(answer: &Answer, if_none_match: Option<&HeaderValue>) -> Respons
         manifest.bytes.clone()
     }));
     let headers = common(response.headers_mut());
-    put(headers, CONTENT_TYPE, manifest.media_type.clone());
+    put(headers, CONTENT_TYPE, manifest.media_type.to_string());
     put(headers, CONTENT_LENGTH, manifest.bytes.len().to_string());
     identity(headers, &manifest.digest);
     if let Some(warning) = &answer.warning {
@@ -280,3 +280,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

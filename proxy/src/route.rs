@@ -194,3 +194,6 @@ impl fmt::Debug for Place {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,9 @@
 
 use std::time::SystemTime;
 
+use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest, Tag};
-use sqlx::Row as _;
+use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{Catalog, CatalogError, digest_at, failed, put_manifest, put_root, seconds, time};
 use crate::patch::PatchLayer;
@@ -24,21 +25,21 @@ pub struct Decision {
 
 impl Catalog {
     /// What is known of the packages of an image.
-    pub async fn inventory<T: serde::de::DeserializeOwned>(&self, image: &Digest) -> Result<Option<T>, CatalogError> {
+    pub async fn inventory<T: serde::de::DeserializeOwned>(&self, image: &str) -> Result<Option<T>, CatalogError> {
         let row = sqlx::query("SELECT inventory FROM inventories WHERE digest = ?")
-            .bind(image.to_string())
+            .bind(image)
             .fetch_optional(&self.pool)
             .await
             .map_err(failed("read an inventory"))?;
-        row.map(|row| decoded(image.to_string(), &row.get::<String, _>("inventory")))
-            .transpose()
+        // A row that an older version wrote in another shape is as good as none.
+        Ok(row.and_then(|row| serde_json::from_str(&row.get::<String, _>("inventory")).ok()))
     }
 
     /// Keeps what is known of the packages of an image.
-    pub async fn put_inventory<T: serde::Serialize>(&self, image: &Digest, inventory: &T) -> Result<(), CatalogError> {
-        sqlx::query("INSERT INTO inventories (digest, inventory) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING")
-            .bind(image.to_string())
-            .bind(encoded(image.to_string(), inventory)?)
+    pub async fn put_inventory<T: serde::Serialize>(&self, image: &str, inventory: &T) -> Result<(), CatalogError> {
+        sqlx::query("INSERT INTO inventories (digest, inventory) VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET inventory = excluded.inventory")
+            .bind(image)
+            .bind(encoded(image.to_owned(), inventory)?)
             .execute(&self.pool)
             .await
             .map_err(failed("record an inventory"))?;
@@ -115,6 +116,7 @@ impl Catalog {
         let mut transaction = self.begin().await?;
         for manifest in made {
             put_manifest(&mut transaction, manifest).await?;
+            put_made(&mut transaction, manifest).await?;
         }
         sqlx::query(
             "INSERT INTO decisions (upstream, repository, source, served, note, decided_at) VALUES (?, ?, ?, ?, ?, ?)
@@ -143,7 +145,7 @@ impl Catalog {
         served: &Digest,
     ) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;
-        put_root(&mut transaction, place, served, tag.as_str()).await?;
+        put_root(&mut transaction, place, served, tag.as_str(), true).await?;
         sqlx::query(
             "INSERT INTO published (upstream, repository, tag, source, served, published_at) VALUES (?, ?, ?, ?, ?, ?)
              ON CONFLICT (upstream, repository, tag) DO UPDATE
@@ -172,6 +174,22 @@ impl Catalog {
             .map_err(failed("read a publication"))?;
         row.map(|row| digest_at(&row, "served")).transpose()
     }
+}
+
+/// Records a manifest that we made, and the two blobs in it that are ours: its configuration and its last layer.
+async fn put_made(transaction: &mut Transaction<'_, Sqlite>, manifest: &Manifest) -> Result<(), CatalogError> {
+    let own = match &manifest.content {
+        Content::Image { config, layers } => [Some(&config.digest), layers.last().map(|layer| &layer.digest)],
+        Content::Index { .. } => [None, None],
+    };
+    for digest in own.into_iter().flatten().chain([&manifest.digest]) {
+        sqlx::query("INSERT INTO made (digest) VALUES (?) ON CONFLICT (digest) DO NOTHING")
+            .bind(digest.to_string())
+            .execute(&mut **transaction)
+            .await
+            .map_err(failed("record what was made"))?;
+    }
+    Ok(())
 }
 
 fn encoded<T: serde::Serialize>(subject: String, value: &T) -> Result<String, CatalogError> {

@@ -16,7 +16,8 @@ const MOUNT: &str = "/dev/patchport";
 /// * `Error-Mode=any`, and the look for `W:` lines for an apt that does not know it: a source that cannot be read must
 ///   fail the patch, or an outdated image would pass for a current one.
 /// * `--with-new-pkgs`: an upgrade may need a package that is new; `upgrade` never removes one.
-/// * `policy-rc.d` keeps services from being started; the image's own is left alone.
+/// * `policy-rc.d` keeps services from being started; an image's own that does so is left alone, another is moved aside.
+/// * `autoclean` bounds what the cache of archives grows to.
 /// * A sandbox user of apt's own could not write to the mounts.
 const SCRIPT: &str = r#"
 set -eu
@@ -38,6 +39,7 @@ APT::Update::Error-Mode "any";
 APT::Get::List-Cleanup "false";
 APT::Keep-Downloaded-Packages "true";
 APT::Install-Recommends "false";
+APT::Get::Always-Include-Phased-Updates "true";
 Acquire::Retries "3";
 Acquire::Languages "none";
 Acquire::http::Timeout "20";
@@ -55,11 +57,19 @@ apt --simulate --with-new-pkgs upgrade > "$M/log/plan" || exit 82
 grep -e '^Inst ' "$M/log/plan" || { echo "nothing to upgrade"; exit 0; }
 
 policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+answer=0
+[ ! -x "$policy" ] || "$policy" patchport start < /dev/null > /dev/null 2>&1 || answer=$?
+if [ "$answer" != 101 ]; then
+  restore() {
+    rm -f "$policy"
+    if [ -e "$policy.patchport" ] || [ -L "$policy.patchport" ]; then mv "$policy.patchport" "$policy"; fi
+  }
+  trap restore EXIT
+  if [ -e "$policy" ] || [ -L "$policy" ]; then mv "$policy" "$policy.patchport"; fi
   printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod 755 "$policy"
-  trap 'rm -f "$policy"' EXIT
 fi
 apt --with-new-pkgs upgrade || exit 83
+apt autoclean > /dev/null || true
 "#;
 
 /// What a failed exit code of the script means.
@@ -90,4 +100,6 @@ pub fn upgrade(image: &State, plan: &Plan, run: &str) -> Exec {
         .cache(format!("{MOUNT}/cache"), cache("cache"), Sharing::Locked)
         .cache(format!("{MOUNT}/lists"), cache("lists"), Sharing::Locked)
         .tmpfs(format!("{MOUNT}/log"), Some(64 * 1024 * 1024))
+        // Signature checks of older releases need a `/tmp` to write to, and what scripts leave there is no patch.
+        .tmpfs("/tmp", None)
 }

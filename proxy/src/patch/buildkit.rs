@@ -165,7 +165,7 @@ fn added(base: &Manifest, result: &Manifest) -> Result<Option<String>, String> {
     else {
         return Err("it is no image".into());
     };
-    let same = old.len() <= new.len() && old.iter().zip(new).all(|(old, new)| old.digest == new.digest);
+    let same = old.len() <= new.len() && old.iter().zip(new.iter()).all(|(old, new)| old.digest == new.digest);
     if !same {
         return Err("it does not stand on the layers of the original".into());
     }

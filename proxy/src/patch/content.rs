@@ -17,6 +17,10 @@ use tempfile::NamedTempFile;
 
 use super::Base;
 use crate::blobs::{Blobs, Origin};
+use crate::route::Place;
+
+/// The largest layer that is taken back, in bytes: no upgrade of packages is near it.
+const MAX_LAYER: u64 = 4 << 30;
 
 /// The content of one solve.
 pub(super) struct SolveContent {
@@ -25,7 +29,7 @@ pub(super) struct SolveContent {
     /// The base image's layers.
     layers: HashMap<String, (Digest, u64)>,
     blobs: Arc<Blobs>,
-    origin: Origin,
+    place: Place,
     scratch: PathBuf,
     received: Arc<Mutex<HashMap<String, NamedTempFile>>>,
 }
@@ -49,7 +53,7 @@ impl SolveContent {
             small,
             layers,
             blobs,
-            origin: base.origin.clone(),
+            place: base.place.clone(),
             scratch,
             received: Arc::default(),
         }
@@ -94,8 +98,8 @@ impl Content for SolveContent {
             .ok_or_else(|| ContentError::NotFound { digest: digest.into() })?;
         let failed = failure(digest, "read");
         let origin = Origin {
+            place: self.place.clone(),
             size: Some(*size),
-            ..self.origin.clone()
         };
         let content = self
             .blobs
@@ -112,9 +116,16 @@ impl Content for SolveContent {
             .boxed())
     }
 
-    async fn ingest(&self, digest: &str, _: u64) -> Result<Box<dyn Ingest>, ContentError> {
+    async fn ingest(&self, digest: &str, size: u64) -> Result<Box<dyn Ingest>, ContentError> {
         if self.layers.contains_key(digest) || self.small.contains_key(digest) || self.has_received(digest) {
             return Err(ContentError::AlreadyExists { digest: digest.into() });
+        }
+        if size > MAX_LAYER {
+            let reason = format!("it has {size} bytes, more than the {MAX_LAYER} of the largest patch");
+            return Err(ContentError::Mismatch {
+                digest: digest.into(),
+                reason,
+            });
         }
         let wanted: Digest = digest
             .parse()

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use patchport_config::Compression;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::{Digest, Hasher, media_type};
-use patchport_packages::inventory::{Changes, changes};
+use patchport_packages::inventory::{Changes, Upgrade, changes};
 use patchport_packages::layer::{Node, Normalise, normalise};
 use patchport_packages::{Inventory, dpkg};
 use tempfile::NamedTempFile;
@@ -128,7 +128,8 @@ fn write(
 fn prove(files: &patchport_packages::layer::LayerFiles, before: &Inventory) -> Result<Option<Changes>, PatchError> {
     const STATUS: &str = "var/lib/dpkg/status";
     let Some(Node::File(status)) = files.node(STATUS) else {
-        return Ok(None);
+        let found = "files have changed, but not the package database";
+        return Err(PatchError::Unproven(found.to_owned()));
     };
     let packages = dpkg::read(STATUS, dpkg::Kind::Status, &status[..], dpkg::DEFAULT_LIMIT)
         .map_err(|error| PatchError::Unproven(format!("its package database cannot be read: {error}")))?;
@@ -145,6 +146,18 @@ fn prove(files: &patchport_packages::layer::LayerFiles, before: &Inventory) -> R
     if !changes.downgraded.is_empty() {
         let older = names(&mut changes.downgraded.iter().map(|package| package.name.as_str()));
         return Err(PatchError::Unproven(format!("packages became older: {older}")));
+    }
+    let held = |step: &&Upgrade| {
+        before
+            .held
+            .iter()
+            .any(|held| held.name == step.name && held.architecture == step.architecture)
+    };
+    if let Some(step) = changes.upgraded.iter().find(held) {
+        return Err(PatchError::Unproven(format!(
+            "{} was upgraded, though it is on hold",
+            step.name
+        )));
     }
     Ok((!changes.upgraded.is_empty()).then_some(changes))
 }

@@ -16,7 +16,6 @@ use serde::Deserialize;
 use super::job::{Made, Patcher};
 use super::{Base, PatchError, PatchLayer, finish};
 use crate::assemble;
-use crate::blobs::Origin;
 use crate::catalog::Decision;
 use crate::flight::Interrupted;
 use crate::inspect::{Inspected, inspect};
@@ -25,7 +24,11 @@ use crate::respond::chain;
 use crate::route::Place;
 
 /// The largest image configuration that is read, in bytes.
-const MAX_CONFIG: usize = 8 * 1024 * 1024;
+const MAX_CONFIG: u64 = 8 * 1024 * 1024;
+/// More layers than overlayfs mounts, one kept free for the patch.
+const MAX_LAYERS: usize = 126;
+/// More native platforms than any real index has.
+const MAX_NATIVES: usize = 16;
 /// What a decision says of an image that stays as it is.
 const NOTHING: &str = "nothing to patch";
 
@@ -63,7 +66,16 @@ impl Patcher {
         let natives = children
             .iter()
             .filter(|child| child.platform.as_ref().is_some_and(native));
-        let patches = natives.map(|child| self.child(place, child.digest.clone(), child.platform.clone()));
+        let natives: Vec<_> = natives.collect();
+        if natives.len() > MAX_NATIVES {
+            return Err(PatchError::Unsupported(format!(
+                "it has {} images for the builder's platforms",
+                natives.len()
+            )));
+        }
+        let patches = natives
+            .into_iter()
+            .map(|child| self.child(place, child.digest.clone(), child.platform.clone()));
         let results = try_join_all(patches).await?;
         if results.is_empty()
             && children
@@ -108,7 +120,8 @@ impl Patcher {
         digest: Digest,
         platform: Option<Platform>,
     ) -> Result<(Digest, Result<Option<Patched>, PatchError>), PatchError> {
-        let manifest = self.parts.resolver.digest(place, &digest, true).await?;
+        let readable = self.parts.library.may_read(place, &digest).await?;
+        let manifest = self.parts.resolver.digest(place, &digest, readable).await?;
         let patched = self.image(place, &manifest, platform.as_ref()).await;
         Ok((digest, patched))
     }
@@ -120,22 +133,28 @@ impl Patcher {
         image: &Manifest,
         platform: Option<&Platform>,
     ) -> Result<Option<Patched>, PatchError> {
-        let Some(descriptor) = runnable(image) else {
+        let Some((descriptor, layers)) = runnable(image) else {
             return Ok(None);
         };
-        let origin = Origin {
-            upstream: Arc::clone(&place.site.upstream),
-            repository: place.repository.clone(),
-            size: None,
-        };
-        let config = self.config(&descriptor.digest, &origin, descriptor.size).await?;
+        if layers.len() > MAX_LAYERS {
+            return Err(PatchError::Unsupported(format!("it has {} layers", layers.len())));
+        }
+        let config = self.config(place, descriptor).await?;
         let own: ConfigPlatform = serde_json::from_slice(&config)
             .map_err(|error| PatchError::Unsupported(format!("its configuration is malformed: {error}")))?;
         let platform = platform.unwrap_or(&own.platform);
         if !is_linux(platform) {
             return Ok(None);
         }
-        let inventory = match inspect(image, &origin, &self.parts.blobs, &self.parts.catalog).await? {
+        let inspected = inspect(image, place, &self.parts.library, &self.parts.catalog).await?;
+        // The inventory may have been known; that the image names a layer is no reason to let its repository have it.
+        try_join_all(
+            layers
+                .iter()
+                .map(|layer| self.parts.library.vouch(place, &layer.digest)),
+        )
+        .await?;
+        let inventory = match inspected {
             Inspected::Packages(inventory) => inventory,
             Inspected::NoDistribution => return Ok(None),
             Inspected::Unsupported(reason) => return Err(PatchError::Unsupported(reason)),
@@ -160,7 +179,7 @@ impl Patcher {
             manifest: image.clone(),
             config: config.clone(),
             name: name.clone(),
-            origin,
+            place: place.clone(),
         };
         let made = self
             .layers
@@ -177,7 +196,7 @@ impl Patcher {
     async fn layer(self: Arc<Self>, plan: Plan, base: Base, before: Box<Inventory>) -> Made {
         let key = plan.key();
         if let Some((layer, made_at)) = self.parts.catalog.layer(&key).await?
-            && made_at.elapsed().is_ok_and(|age| age < self.settings.refresh_after)
+            && self.is_recent(made_at)
             && self.is_stored(layer.as_ref()).await?
         {
             return Ok(layer);
@@ -206,15 +225,15 @@ impl Patcher {
         }
     }
 
-    async fn config(&self, digest: &Digest, origin: &Origin, size: u64) -> Result<Bytes, PatchError> {
-        if size > MAX_CONFIG as u64 {
-            return Err(PatchError::Unsupported(format!("its configuration has {size} bytes")));
+    async fn config(&self, place: &Place, descriptor: &Descriptor) -> Result<Bytes, PatchError> {
+        let size = Some(descriptor.size);
+        let content = self.parts.library.blob(place, &descriptor.digest, size).await?;
+        // The descriptor may lie about a blob that is in the store.
+        if content.size() != size || descriptor.size > MAX_CONFIG {
+            let found = content.size().unwrap_or_default();
+            return Err(PatchError::Unsupported(format!("its configuration has {found} bytes")));
         }
-        let origin = Origin {
-            size: Some(size),
-            ..origin.clone()
-        };
-        let mut stream = self.parts.blobs.fetch(digest, &origin).await?.stream(None);
+        let mut stream = content.stream(None);
         let mut bytes = BytesMut::new();
         while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk?);
@@ -223,15 +242,15 @@ impl Patcher {
     }
 }
 
-/// The configuration of a manifest that a runtime can run; artifacts have other types.
-fn runnable(image: &Manifest) -> Option<&Descriptor> {
+/// Configuration and layers of an image that a runtime can run; artifacts have other types.
+fn runnable(image: &Manifest) -> Option<(&Descriptor, &[Descriptor])> {
     let Content::Image { config, layers } = &image.content else {
         return None;
     };
     let is_image = media_type::is_image_config(&config.media_type)
         && !layers.is_empty()
         && layers.iter().all(|layer| media_type::is_layer(&layer.media_type));
-    is_image.then_some(config)
+    is_image.then_some((config, &layers[..]))
 }
 
 fn is_linux(platform: &Platform) -> bool {

@@ -2,11 +2,13 @@
 //!
 //! A decision is kept until it is due for another look; then the old answer is served while a new job runs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use moka::future::Cache;
 use patchport_config::Patch as Settings;
+use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -22,13 +24,21 @@ use crate::tasks::Tasks;
 type Key = (String, Digest);
 pub(super) type Made = Result<Option<PatchLayer>, PatchError>;
 
+/// A failure, and until when it is not tried again.
+#[derive(Clone)]
+struct Failed {
+    error: PatchError,
+    pause: Duration,
+    until: Instant,
+}
+
 /// Patches images.
 pub struct Patcher {
     pub(super) parts: Parts,
     pub(super) scanner: Arc<dyn Scanner>,
     pub(super) settings: Settings,
     decisions: Cache<Key, Decision>,
-    failures: Cache<Key, PatchError>,
+    failures: Cache<Key, Failed>,
     jobs: Flights<Key, Result<Decision, PatchError>>,
     pub(super) layers: Flights<String, Made>,
     pub(super) slots: Arc<Semaphore>,
@@ -43,7 +53,7 @@ impl Patcher {
             decisions: Cache::new(100_000),
             failures: Cache::builder()
                 .max_capacity(10_000)
-                .time_to_live(settings.retry_after)
+                .time_to_live(settings.refresh_after * 2)
                 .build(),
             jobs: Flights::new(tasks.clone()),
             layers: Flights::new(tasks),
@@ -68,13 +78,13 @@ impl Patcher {
             Some(decision) if self.is_fresh(&decision) => decision,
             Some(decision) => {
                 // Due for another look: the old answer stands until there is a new one.
-                if self.failures.get(&key).await.is_none() {
+                if self.failure(&key).await.is_none() {
                     let _ = self.start(place, original, &key);
                 }
                 decision
             }
             None => {
-                if let Some(failure) = self.failures.get(&key).await {
+                if let Some(failure) = self.failure(&key).await {
                     return Err(failure);
                 }
                 let job = self.start(place, original, &key);
@@ -94,18 +104,82 @@ impl Patcher {
         if let Some(decision) = self.decisions.get(key).await {
             return Ok(Some(decision));
         }
-        let decision = self.parts.catalog.decision(place, &key.1).await?;
-        if let Some(decision) = &decision {
-            self.decisions.insert(key.clone(), decision.clone()).await;
+        let Some(decision) = self.parts.catalog.decision(place, &key.1).await? else {
+            return Ok(None);
+        };
+        if decision.served != key.1 && !self.is_whole(&key.1, &decision.served).await? {
+            tracing::warn!(image.repository = key.0, served.digest = %decision.served, "a patched image lost a blob, it is made again");
+            return Ok(None);
         }
-        Ok(decision)
+        self.decisions.insert(key.clone(), decision.clone()).await;
+        Ok(Some(decision))
+    }
+
+    /// Whether everything that we made for a patched image is in the store: somebody may have cleared it.
+    async fn is_whole(&self, source: &Digest, served: &Digest) -> Result<bool, PatchError> {
+        let held = async |digest: &Digest| self.parts.resolver.held(digest).await;
+        let (Some(original), Some(patched)) = (held(source).await?, held(served).await?) else {
+            return Ok(false);
+        };
+        let old: HashSet<&Digest> = original.references().map(|child| &child.digest).collect();
+        for child in patched.references().filter(|child| !old.contains(&child.digest)) {
+            let whole = if patched.is_index() {
+                Box::pin(self.is_child_whole(&child.digest)).await?
+            } else {
+                self.parts.blobs.stored(&child.digest).await?.is_some()
+            };
+            if !whole {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a patched child of an index has its configuration and its patch layer.
+    async fn is_child_whole(&self, child: &Digest) -> Result<bool, PatchError> {
+        let Some(manifest) = self.parts.resolver.held(child).await? else {
+            return Ok(false);
+        };
+        let Content::Image { config, layers } = &manifest.content else {
+            return Ok(false);
+        };
+        for own in [Some(config), layers.last()].into_iter().flatten() {
+            if self.parts.blobs.stored(&own.digest).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn is_fresh(&self, decision: &Decision) -> bool {
-        decision
-            .decided_at
-            .elapsed()
-            .is_ok_and(|age| age < self.settings.refresh_after)
+        self.is_recent(decision.decided_at)
+    }
+
+    /// Whether a moment is within `refresh_after`; one in the future is, for a clock that was set back must not make
+    /// everything anew.
+    pub(super) fn is_recent(&self, moment: SystemTime) -> bool {
+        moment.elapsed().map_or(true, |age| age < self.settings.refresh_after)
+    }
+
+    /// The failure that still stands for an image.
+    async fn failure(&self, key: &Key) -> Option<PatchError> {
+        let failed = self.failures.get(key).await?;
+        (Instant::now() < failed.until).then_some(failed.error)
+    }
+
+    /// Remembers a failure that would come again; the pause doubles each time, up to `refresh_after`.
+    async fn remember(&self, key: &Key, error: &PatchError) {
+        let before = self.failures.get(key).await.map(|failed| failed.pause * 2);
+        let pause = before
+            .unwrap_or(self.settings.retry_after)
+            .min(self.settings.refresh_after);
+        let until = Instant::now() + pause;
+        let failed = Failed {
+            error: error.clone(),
+            pause,
+            until,
+        };
+        self.failures.insert(key.clone(), failed).await;
     }
 
     fn start(self: &Arc<Self>, place: &Place, original: &Manifest, key: &Key) -> Flight<Result<Decision, PatchError>> {
@@ -119,11 +193,12 @@ impl Patcher {
                 match &result {
                     Ok(decision) => {
                         patcher.decisions.insert(key.clone(), decision.clone()).await;
+                        patcher.failures.invalidate(&key).await;
                         tracing::info!(image.repository = %name, image.digest = %source, served.digest = %decision.served, note = decision.note, elapsed_s, "patch job done");
                     }
                     Err(error) => {
                         if error.is_lasting() {
-                            patcher.failures.insert(key.clone(), error.clone()).await;
+                            patcher.remember(&key, error).await;
                         }
                         tracing::warn!(image.repository = %name, image.digest = %source, error = chain(error), elapsed_s, "patch job failed");
                     }

@@ -25,6 +25,9 @@ pub struct LayerFiles {
     kept_bytes: u64,
 }
 
+/// What one remembered path costs besides its bytes: its node in a map, and what the allocator adds.
+const PER_PATH: u64 = 64;
+
 /// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
@@ -59,6 +62,19 @@ impl LayerFiles {
         self.opaque.contains(&path::clean(path))
     }
 
+    /// How many bytes of files are kept, for a budget over several layers.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
+    /// How much memory this holds, nearly: the content of its files, its paths and link targets. For a limit over all
+    /// layers of an image, which are held together until they are merged; a merge shares the content.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
     /// Nothing yet.
     pub(crate) fn new(wanted: &Wanted) -> Self {
         Self {
@@ -78,20 +94,24 @@ impl LayerFiles {
         let Ok(path) = std::str::from_utf8(&member.path).map(path::clean) else {
             return Ok(());
         };
-        if self.add_whiteout(&path) {
+        if self.add_whiteout(&path, limits)? {
             return Ok(());
         }
         let interest = self.wanted.interest(&path);
         if interest == Interest::No {
             return Ok(());
         }
+        self.count((path.len() + member.link.len()) as u64 + PER_PATH, limits)?;
         let link = || String::from_utf8_lossy(&member.link).into_owned();
         let node = match member.header.entry_type() {
             EntryType::Directory => Node::Directory,
             EntryType::Symlink => Node::Symlink(link()),
             EntryType::Link => self.hard_link(path::clean(&link())),
-            EntryType::Regular | EntryType::Continuous if interest == Interest::Content => {
-                Node::File(self.keep(&path, limits, content)?)
+            EntryType::Regular | EntryType::Continuous if interest == Interest::File => {
+                Node::File(self.keep(&path, limits.file_bytes, limits, content)?)
+            }
+            EntryType::Regular | EntryType::Continuous if interest == Interest::Listed => {
+                Node::File(self.keep(&path, limits.listed_file_bytes, limits, content)?)
             }
             _ => Node::Other,
         };
@@ -99,46 +119,54 @@ impl LayerFiles {
         Ok(())
     }
 
-    fn add_whiteout(&mut self, path: &str) -> bool {
+    fn add_whiteout(&mut self, path: &str, limits: &Limits) -> Result<bool, Error> {
         let (parent, name) = path::split(path);
         if name == OPAQUE {
             if self.wanted.interest(parent) != Interest::No {
+                self.count(parent.len() as u64 + PER_PATH, limits)?;
                 self.opaque.insert(parent.to_owned());
             }
-            return true;
+            return Ok(true);
         }
         let Some(hidden) = name.strip_prefix(WHITEOUT) else {
-            return false;
+            return Ok(false);
         };
         let hidden = path::join(parent, hidden);
         if self.wanted.interest(&hidden) != Interest::No {
+            self.count(hidden.len() as u64 + PER_PATH, limits)?;
             self.whiteouts.insert(hidden);
         }
-        true
+        Ok(true)
     }
 
     fn keep(
         &mut self,
         path: &str,
+        most: u64,
         limits: &Limits,
         content: impl FnOnce(u64) -> Result<Option<Vec<u8>>, Error>,
     ) -> Result<Arc<[u8]>, Error> {
         let left = limits.kept_bytes.saturating_sub(self.kept_bytes);
-        let bytes = content(limits.file_bytes.min(left))?.ok_or_else(|| {
-            if left < limits.file_bytes {
-                Error::TooMuch {
-                    what: "bytes of wanted files",
-                    limit: limits.kept_bytes,
-                }
+        let bytes = content(most.min(left))?.ok_or_else(|| {
+            if left < most {
+                too_much(limits)
             } else {
                 Error::FileTooLarge {
                     path: path.to_owned(),
-                    limit: limits.file_bytes,
+                    limit: most,
                 }
             }
         })?;
-        self.kept_bytes += bytes.len() as u64;
+        self.count(bytes.len() as u64, limits)?;
         Ok(bytes.into())
+    }
+
+    fn count(&mut self, bytes: u64, limits: &Limits) -> Result<(), Error> {
+        self.kept_bytes = self.kept_bytes.saturating_add(bytes);
+        if self.kept_bytes > limits.kept_bytes {
+            return Err(too_much(limits));
+        }
+        Ok(())
     }
 
     /// The content that a hard link shares, for a tar has the file before its links. Other links stay what
@@ -148,5 +176,12 @@ impl LayerFiles {
             Some(Node::File(bytes)) => Node::File(Arc::clone(bytes)),
             _ => Node::HardLink(target),
         }
+    }
+}
+
+fn too_much(limits: &Limits) -> Error {
+    Error::TooMuch {
+        what: "bytes of wanted files",
+        limit: limits.kept_bytes,
     }
 }
