@@ -23,10 +23,7 @@ fn every_promise_is_quoted_by_a_test() {
     let promises = promises();
     assert!(!promises.is_empty());
     for promise in promises {
-        assert!(
-            sources.contains(&format!("\"{promise}\"")),
-            "no test quotes: {promise}"
-        );
+        assert!(sources.contains(&format!("\"{promise}\"")), "no test quotes: {promise}");
     }
 }
 
