@@ -1,0 +1,152 @@
+//! Rules on tags, and the gate on digests that follows from them.
+//!
+//! Tables of named cases.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use patchport_config::Fallback;
+use patchport_oci::Digest;
+
+use super::*;
+use crate::testing::{Memory, place, tag};
+
+const TERMS: Terms = Terms {
+    wait: Duration::from_secs(20),
+    on_timeout: Fallback::ServeLastPatched,
+    on_failure: Fallback::ServeOriginal,
+};
+const PATCH: Action = Action::Patch(TERMS);
+
+fn policy(rules: &[(&str, &[&str], Action)]) -> Policy {
+    let rule = |(name, patterns, action): &(&str, &[&str], Action)| Rule {
+        name: (*name).into(),
+        patterns: patterns.iter().map(|text| text.parse().unwrap()).collect(),
+        action: *action,
+        reason: (*name == "old").then(|| "out of support".to_owned()),
+    };
+    Policy::new(rules.iter().map(rule).collect())
+}
+
+fn app() -> Place {
+    place("team/app", Arc::new(Memory::default()))
+}
+
+fn decided(decision: Decision) -> String {
+    match decision {
+        Decision::Pass => "pass".into(),
+        Decision::Patch(terms) => format!("patch {:?}", terms.wait),
+        Decision::Deny(denial) => format!("deny by {}", denial.rule),
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_decides() {
+    let (any, app): (&[&str], &[&str]) = (&["**"], &["registry.example/team/app"]);
+    for (name, rules, expected) in [
+        ("one", vec![("all", any, Action::Pass)], "pass"),
+        ("patch", vec![("all", any, PATCH)], "patch 20s"),
+        (
+            "first of two",
+            vec![("app", app, Action::Deny), ("all", any, Action::Pass)],
+            "deny by app",
+        ),
+        (
+            "order, not precision",
+            vec![("all", any, Action::Pass), ("app", app, Action::Deny)],
+            "pass",
+        ),
+        (
+            "another tag",
+            vec![("tag", &["**:beta"], Action::Deny), ("all", any, Action::Pass)],
+            "pass",
+        ),
+        (
+            "second pattern of a rule",
+            vec![("two", &["**:beta", "**:v1"], Action::Deny), ("all", any, Action::Pass)],
+            "deny by two",
+        ),
+        (
+            "another upstream",
+            vec![("x", &["other.example/**"], Action::Pass)],
+            "deny by none",
+        ),
+        ("no rule", vec![], "deny by none"),
+    ] {
+        let decision = policy(&rules).decide(&self::app(), &tag("v1"));
+        assert_eq!(decided(decision), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_denial_says_what_which_rule_and_why() {
+    let denied = policy(&[("old", &["**"], Action::Deny)]).decide(&app(), &tag("v1"));
+    let Decision::Deny(denial) = denied else {
+        panic!("{denied:?}")
+    };
+    let text = "registry.example/team/app:v1 is denied by rule `old` of this mirror: out of support";
+    assert_eq!(denial.to_string(), text);
+    let denied = policy(&[("new", &["**"], Action::Deny)]).decide(&app(), &tag("v1"));
+    let Decision::Deny(denial) = denied else {
+        panic!("{denied:?}")
+    };
+    assert!(denial.to_string().ends_with("rule `new` of this mirror"), "{denial}");
+}
+
+/// Rules, ways to a digest, and the rule that refuses it.
+type Gate<'a> = (
+    &'a str,
+    &'a [(&'a str, &'a [&'a str], Action)],
+    &'a [&'a str],
+    Option<&'a str>,
+);
+
+#[test]
+fn a_digest_is_judged_by_the_tags_that_lead_to_it() {
+    const ALL: &[&str] = &["**"];
+    const BETA: &[&str] = &["**:beta"];
+    let open: &[(&str, &[&str], Action)] = &[("all", ALL, PATCH)];
+    let tagged: &[(&str, &[&str], Action)] = &[("beta", BETA, Action::Deny), ("all", ALL, Action::Pass)];
+    let closed: &[(&str, &[&str], Action)] = &[("app", &["**/app"], Action::Deny), ("all", ALL, Action::Pass)];
+    let only: &[(&str, &[&str], Action)] = &[("v1", &["**:v1"], PATCH), ("rest", ALL, Action::Deny)];
+    let shadowed: &[(&str, &[&str], Action)] = &[("all", ALL, Action::Pass), ("beta", BETA, Action::Deny)];
+    let elsewhere: &[(&str, &[&str], Action)] = &[("x", &["other.example/**"], Action::Deny), ("all", ALL, PATCH)];
+    let cases: &[Gate<'_>] = &[
+        ("nothing is denied, unknown digest", open, &[], None),
+        ("nothing is denied, known by digest", open, &[""], None),
+        ("a tag is denied, unknown digest", tagged, &[], Some("beta")),
+        ("a tag is denied, known by digest only", tagged, &[""], Some("beta")),
+        ("a tag is denied, and led here", tagged, &["beta"], Some("beta")),
+        ("a tag is denied, another led here", tagged, &["v1"], None),
+        ("a tag is denied, both led here", tagged, &["beta", "v1"], None),
+        ("the repository is denied", closed, &["v1"], Some("app")),
+        ("one tag is allowed, it led here", only, &["v1"], None),
+        ("one tag is allowed, another led here", only, &["v2"], Some("rest")),
+        ("one tag is allowed, unknown digest", only, &[], Some("rest")),
+        ("the denial is never reached", shadowed, &[], None),
+        ("another upstream is denied", elsewhere, &[], None),
+    ];
+    let digest = Digest::of(b"x").to_string();
+    for (name, rules, ways, refused) in cases {
+        let ways: Vec<String> = ways.iter().map(ToString::to_string).collect();
+        let verdict = policy(rules).admits(&app(), &digest, &ways);
+        let by = verdict.as_ref().err().map(|denial| denial.rule.as_str());
+        assert_eq!(by, *refused, "{name}");
+        if let Err(denial) = verdict {
+            assert_eq!(denial.subject, format!("registry.example/team/app@{digest}"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_digest_is_told_why_its_repository_is_open() {
+    let digest = Digest::of(b"x").to_string();
+    let reason = |rules: &[(&str, &[&str], Action)]| policy(rules).admits(&app(), &digest, &[]).unwrap_err().reason;
+    let some = reason(&[("beta", &["**:beta"], Action::Deny), ("all", &["**"], Action::Pass)]);
+    assert!(some.is_some_and(|text| text.contains("no allowed tag has led to this digest")));
+    assert_eq!(reason(&[("all", &["**"], Action::Deny)]), None, "all of it is denied");
+    assert_eq!(
+        reason(&[("old", &["**:beta"], Action::Deny)]).as_deref(),
+        Some("out of support")
+    );
+}
