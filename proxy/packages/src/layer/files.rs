@@ -62,12 +62,6 @@ impl LayerFiles {
         self.opaque.contains(&path::clean(path))
     }
 
-    /// How many bytes of files are kept, for a budget over several layers.
-    #[must_use]
-    pub fn kept_bytes(&self) -> u64 {
-        self.kept_bytes
-    }
-
     /// How much memory this holds, nearly: the content of its files, its paths and link targets. For a limit over all
     /// layers of an image, which are held together until they are merged; a merge shares the content.
     #[must_use]

@@ -11,7 +11,11 @@ pub struct Limits {
     pub entries: u64,
     /// Bytes of one wanted file.
     pub file_bytes: u64,
-    /// Bytes of all wanted files together.
+    /// Bytes of one file that is wanted for its directory: there are many of those, and each is small.
+    pub listed_file_bytes: u64,
+    /// Bytes of all wanted files together, and of what is remembered about them ([`LayerFiles::kept_bytes`]).
+    ///
+    /// [`LayerFiles::kept_bytes`]: crate::layer::LayerFiles::kept_bytes
     pub kept_bytes: u64,
     /// Bytes after decompression.
     pub unpacked_bytes: u64,
@@ -22,6 +26,10 @@ pub struct Limits {
     pub unpacked_free: u64,
     /// Bytes of a path or link target.
     pub path_bytes: u64,
+    /// Bytes of all paths and link targets together; for [`normalise`], which remembers them.
+    ///
+    /// [`normalise`]: crate::layer::normalise
+    pub all_path_bytes: u64,
     /// Bytes of one entry's extended records.
     pub record_bytes: u64,
 }
@@ -31,11 +39,13 @@ impl Default for Limits {
         Self {
             entries: 2_000_000,
             file_bytes: 64 * 1024 * 1024,
-            kept_bytes: 256 * 1024 * 1024,
+            listed_file_bytes: 1024 * 1024,
+            kept_bytes: 64 * 1024 * 1024,
             unpacked_bytes: 64 * 1024 * 1024 * 1024,
             ratio: 1032,
             unpacked_free: 1024 * 1024 * 1024,
             path_bytes: 4096,
+            all_path_bytes: 64 * 1024 * 1024,
             record_bytes: 1024 * 1024,
         }
     }

@@ -2,16 +2,17 @@
 //! Leaves out what differs from run to run, clamps the times of what the build wrote, and drops what tar
 //! records about the builder; everything else (order, modes, owners, capabilities, links) stays.
 
-use std::collections::HashSet;
+mod plan;
+
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 
 use tar::{EntryType, Header};
 
 use crate::layer::archive::{Archive, Member};
 use crate::layer::omit::DEFAULTS;
-use crate::layer::path::{self, OPAQUE, WHITEOUT};
 use crate::layer::pax::{self, Record};
 use crate::layer::{Error, LayerFiles, Limits, Omit, Wanted};
+use plan::Plan;
 
 /// What to make of a patch layer.
 #[derive(Clone, Debug)]
@@ -32,7 +33,12 @@ impl Normalise {
     /// The usual omissions and wanted files. `fallback_epoch` is best the original image's creation time.
     #[must_use]
     pub fn new(build_start: u64, fallback_epoch: u64) -> Self {
-        let (omit, wanted, limits) = (DEFAULTS.to_vec(), Wanted::packages(), Limits::default());
+        let (omit, wanted) = (DEFAULTS.to_vec(), Wanted::packages());
+        // Every entry is remembered between the two passes. A release upgrade of a whole desktop stays below.
+        let limits = Limits {
+            entries: 300_000,
+            ..Limits::default()
+        };
         Self {
             build_start,
             fallback_epoch,
@@ -118,101 +124,6 @@ fn write<W: Write>(
 
 fn buffered(input: impl Read) -> impl BufRead {
     BufReader::with_capacity(128 * 1024, input)
-}
-
-/// What the first pass decides.
-struct Plan {
-    /// Per entry, in order.
-    keep: Vec<bool>,
-    epoch: u64,
-    is_empty: bool,
-}
-
-/// What the first pass remembers of an entry.
-struct Seen {
-    path: String,
-    kind: EntryType,
-    link: String,
-    mtime: u64,
-    keep: bool,
-}
-
-impl Plan {
-    fn make(input: impl BufRead, rules: &Normalise) -> Result<Self, Error> {
-        let mut archive = Archive::new(input, rules.limits);
-        let mut entries = Vec::new();
-        while let Some(member) = archive.next()? {
-            entries.push(Seen::of(&member, rules)?);
-        }
-        keep_link_targets(&mut entries);
-        omit_idle_directories(&mut entries);
-        let kept = || entries.iter().filter(|entry| entry.keep);
-        let older = kept().filter(|entry| entry.kind.is_file() && entry.mtime < rules.build_start);
-        let epoch = older.map(|entry| entry.mtime).max().unwrap_or(rules.fallback_epoch);
-        let is_empty = kept().all(|entry| entry.kind.is_dir());
-        Ok(Self {
-            keep: entries.iter().map(|entry| entry.keep).collect(),
-            epoch,
-            is_empty,
-        })
-    }
-}
-
-impl Seen {
-    fn of(member: &Member, rules: &Normalise) -> Result<Self, Error> {
-        if path::climbs(&member.path) {
-            return Err(Error::UnsafePath(String::from_utf8_lossy(&member.path).into_owned()));
-        }
-        let kind = member.header.entry_type();
-        if kind.is_gnu_sparse() {
-            return Err(Error::Sparse(String::from_utf8_lossy(&member.path).into_owned()));
-        }
-        let path = path::clean(&String::from_utf8_lossy(&member.path));
-        // A whiteout goes the way of what it removes.
-        let (parent, name) = path::split(&path);
-        let subject = match name.strip_prefix(WHITEOUT) {
-            Some(_) if name == OPAQUE => parent.to_owned(),
-            Some(hidden) => path::join(parent, hidden),
-            None => path.clone(),
-        };
-        let empty = kind.is_file() && member.size == 0;
-        let keep = !rules.omit.iter().any(|omit| omit.matches(&subject, empty));
-        let link = path::clean(&String::from_utf8_lossy(&member.link));
-        Ok(Self {
-            path,
-            kind,
-            link,
-            mtime: mtime(member),
-            keep,
-        })
-    }
-}
-
-/// A hard link that stays needs the entry that holds its content.
-fn keep_link_targets(entries: &mut [Seen]) {
-    let links = entries.iter().filter(|entry| entry.keep && entry.kind.is_hard_link());
-    let targets: HashSet<String> = links.map(|entry| entry.link.clone()).collect();
-    for entry in entries.iter_mut().filter(|entry| targets.contains(&entry.path)) {
-        entry.keep = true;
-    }
-}
-
-/// A directory is in the layer because something in it changed. When all of that is left out, so is the
-/// directory; when nothing in it changed, the directory itself is new or different and stays.
-fn omit_idle_directories(entries: &mut [Seen]) {
-    let above = |chosen: &dyn Fn(&Seen) -> bool| -> HashSet<String> {
-        let chosen = entries.iter().filter(|entry| chosen(entry));
-        chosen
-            .flat_map(|entry| path::ancestors(&entry.path))
-            .map(ToOwned::to_owned)
-            .collect()
-    };
-    let emptied = above(&|entry| !entry.keep);
-    let stands_alone = |entry: &Seen| entry.keep && !(entry.kind.is_dir() && emptied.contains(&entry.path));
-    let needed = above(&stands_alone);
-    for entry in entries.iter_mut().filter(|entry| entry.kind.is_dir()) {
-        entry.keep = needed.contains(&entry.path) || stands_alone(entry);
-    }
 }
 
 /// Whole seconds since 1970; times before that count as 1970.

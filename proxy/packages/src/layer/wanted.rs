@@ -17,12 +17,21 @@ pub struct Wanted {
 /// What an entry is to the wanted files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
-    /// Its content is kept.
-    Content,
+    /// Its content is kept: it is one of the wanted files.
+    File,
+    /// Its content is kept: it lies in one of the wanted directories.
+    Listed,
     /// It lies above wanted files: only what kind of thing it is matters.
     Above,
     /// None.
     No,
+}
+
+impl Interest {
+    /// Whether the content is kept.
+    pub(crate) fn in_content(self) -> bool {
+        matches!(self, Self::File | Self::Listed)
+    }
 }
 
 impl Wanted {
@@ -62,8 +71,10 @@ impl Wanted {
 
     /// What a clean path is to the wanted files.
     pub(crate) fn interest(&self, path: &str) -> Interest {
-        if self.files.contains(path) || self.directories.contains(path::split(path).0) && !path.is_empty() {
-            Interest::Content
+        if self.files.contains(path) {
+            Interest::File
+        } else if self.directories.contains(path::split(path).0) && !path.is_empty() {
+            Interest::Listed
         } else if self.above.contains(path) {
             Interest::Above
         } else {

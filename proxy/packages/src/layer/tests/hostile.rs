@@ -13,7 +13,9 @@ fn small() -> Limits {
     Limits {
         entries: 3,
         file_bytes: 10,
-        kept_bytes: 15,
+        listed_file_bytes: 5,
+        // Two short paths with what each counts for, and two bytes.
+        kept_bytes: 2 * 64 + 19 + 14 + 11,
         unpacked_bytes: 8192,
         path_bytes: 150,
         record_bytes: 600,
@@ -29,6 +31,8 @@ fn each_limit_is_named() {
         records: vec![("k", record.as_slice())],
         ..entry(EntryType::Regular)
     };
+    const KEPT: &str = "the layer has more than 172 bytes of wanted files";
+    let listed = |name: &str| format!("etc/apt/sources.list.d/{name}-{}", "n".repeat(30));
     let status = "var/lib/dpkg/status";
     let two_files = Tar::default()
         .file(status, "123456789")
@@ -42,7 +46,16 @@ fn each_limit_is_named() {
             Tar::default().file(status, "12345678901"),
             "var/lib/dpkg/status in the layer is larger than 10 bytes",
         ),
-        (two_files, "the layer has more than 15 bytes of wanted files"),
+        (
+            Tar::default().file("var/lib/dpkg/status.d/a", "123456"),
+            "var/lib/dpkg/status.d/a in the layer is larger than 5 bytes",
+        ),
+        (two_files, KEPT),
+        (Tar::default().symlink(&listed("a"), "").symlink(&listed("b"), ""), KEPT),
+        (
+            Tar::default().file(&listed(".wh.a"), "").file(&listed(".wh.b"), ""),
+            KEPT,
+        ),
         (
             Tar::default().file("filler", &"x".repeat(9000)),
             "the layer has more than 8192 unpacked bytes",
@@ -155,6 +168,37 @@ fn paths_cannot_leave_the_root() {
         error.to_string(),
         "the layer has an entry with the path \"usr/../../x\""
     );
+}
+
+#[test]
+fn what_is_kept_is_counted() {
+    let layer = Tar::default()
+        .dir("etc")
+        .dir("home/a")
+        .file("home/a/b", "not wanted")
+        .file("etc/os-release", "12345")
+        .file("etc/apt/.wh.sources.list", "")
+        .layer();
+    assert_eq!(layer.kept_bytes(), 3 * 64 + 3 + 14 + 5 + 20);
+}
+
+#[test]
+fn normalising_remembers_no_more_than_it_may() {
+    let tar = || Tar::default().file("a", "").symlink("b", "123").dir("c").end();
+    let run = |entries, all_path_bytes| {
+        let mut rules = Normalise::new(5, 5);
+        rules.limits = Limits {
+            entries,
+            all_path_bytes,
+            ..rules.limits
+        };
+        normalise(Cursor::new(tar()), Vec::new(), &rules).map_err(|error| error.to_string())
+    };
+    assert_eq!(run(3, 6).unwrap().kept, 3);
+    assert_eq!(run(2, 6).unwrap_err(), "the layer has more than 2 entries");
+    assert_eq!(run(3, 5).unwrap_err(), "the layer has more than 5 bytes in all paths");
+    let usual = Normalise::new(5, 5).limits;
+    assert_eq!((usual.entries, usual.all_path_bytes), (300_000, 64 << 20));
 }
 
 proptest! {

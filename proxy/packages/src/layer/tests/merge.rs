@@ -23,6 +23,29 @@ fn tar() -> Tar {
 const STATUS: &str = "var/lib/dpkg/status";
 
 #[test]
+fn neighbours_of_what_is_removed_stay() {
+    const LIST: &str = "etc/apt/sources.list";
+    const LISTED: &str = "etc/apt/sources.list.d/a.list";
+    let base = || {
+        tar()
+            .file(LIST, "one")
+            .file(LISTED, "two")
+            .symlink("etc/apt/sources.list.d/b", "c")
+    };
+    let table = [
+        ("the file", "etc/apt/.wh.sources.list", None, Some("two")),
+        ("the directory", "etc/apt/.wh.sources.list.d", Some("one"), None),
+        ("its content", "etc/apt/sources.list.d/.wh..wh..opq", Some("one"), None),
+        ("one of it", "etc/apt/sources.list.d/.wh.b", Some("one"), Some("two")),
+        ("both", "etc/.wh.apt", None, None),
+    ];
+    for (name, whiteout, list, listed) in table {
+        let files = image(&[base(), tar().file(whiteout, "")]);
+        assert_eq!((text(&files, LIST), text(&files, LISTED)), (list, listed), "{name}");
+    }
+}
+
+#[test]
 fn the_upper_layer_decides() {
     let base = || tar().dir("var").file(STATUS, "old");
     let table: [(&str, Vec<Tar>, Option<&str>); 10] = [
