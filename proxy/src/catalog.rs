@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use patchport_oci::manifest::ManifestError;
 use patchport_oci::{Digest, Manifest, Tag};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Row as _, Sqlite, Transaction};
 
 use crate::route::Place;
@@ -131,7 +133,7 @@ impl Catalog {
         row.map(|row| {
             Ok(TagState {
                 digest: digest_at(&row, "digest")?,
-                checked_at: time(row.get("checked_at")),
+                checked_at: time(column(&row, "checked_at")?),
             })
         })
         .transpose()
@@ -191,8 +193,8 @@ impl Catalog {
             subject: digest.to_string(),
             reason,
         };
-        let bytes: Vec<u8> = row.get("bytes");
-        let manifest = Manifest::parse_as(bytes, row.get("media_type"), digest.algorithm())
+        let (bytes, media_type): (Vec<u8>, String) = (column(&row, "bytes")?, column(&row, "media_type")?);
+        let manifest = Manifest::parse_as(bytes, &media_type, digest.algorithm())
             .map_err(|error: ManifestError| damaged(error.to_string()))?;
         if manifest.digest != *digest {
             return Err(damaged(format!("its bytes hash to {}", manifest.digest)));
@@ -235,9 +237,9 @@ impl Catalog {
         .fetch_all(&self.pool)
         .await
         .map_err(failed("look up a digest"))?;
-        let way = |row: &sqlx::sqlite::SqliteRow| {
-            let tag = row.get::<String, _>("via").parse().ok()?;
-            let published = row.get::<i64, _>("published") != 0;
+        let way = |row: &SqliteRow| {
+            let tag = column::<String>(row, "via").ok()?.parse().ok()?;
+            let published = column::<i64>(row, "published").ok()? != 0;
             Some(Way { tag, published })
         };
         Ok(rows.iter().filter_map(way).collect())
@@ -252,7 +254,7 @@ impl Catalog {
             .await
             .map_err(failed("look up a size"))?;
         match rows.as_slice() {
-            [row] => Ok(u64::try_from(row.get::<i64, _>("size")).ok()),
+            [row] => Ok(u64::try_from(column::<i64>(row, "size")?).ok()),
             _ => Ok(None),
         }
     }
@@ -301,10 +303,21 @@ async fn put_root(
     Ok(())
 }
 
-fn digest_at(row: &sqlx::sqlite::SqliteRow, column: &str) -> Result<Digest, CatalogError> {
-    let text: String = row.get(column);
+/// A column of a row; SQLite may give back another type than was put there.
+fn column<T>(row: &SqliteRow, name: &str) -> Result<T, CatalogError>
+where
+    T: for<'r> sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+{
+    row.try_get(name).map_err(|error| CatalogError::Damaged {
+        subject: name.into(),
+        reason: error.to_string(),
+    })
+}
+
+fn digest_at(row: &SqliteRow, name: &str) -> Result<Digest, CatalogError> {
+    let text: String = column(row, name)?;
     text.parse().map_err(|_| CatalogError::Damaged {
-        subject: column.into(),
+        subject: name.into(),
         reason: format!("`{text}`"),
     })
 }
@@ -317,3 +330,6 @@ fn seconds(time: SystemTime) -> i64 {
 fn time(seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,8 @@ impl Bench {
     /// The annotation of the manifest that is given when `fresh` could be.
     async fn given(&self, fresh: &str) -> String {
         let tag = tag("v1");
-        let settled = self.answers.settle(&self.place, &tag, &self.source, answer(fresh));
+        let now = Instant::now();
+        let settled = self.answers.settle(&self.place, &tag, &self.source, answer(fresh), now);
         name(&settled.await.manifest)
     }
 }
@@ -89,7 +90,7 @@ async fn an_answer_ends_when_its_source_moves_and_is_of_one_tag_and_repository()
         ("other source", &bench.place, "v1", &other),
     ] {
         let tag = tag(tag_name);
-        let settled = bench.answers.settle(place, &tag, source, fresh.clone());
+        let settled = bench.answers.settle(place, &tag, source, fresh.clone(), Instant::now());
         assert_eq!(name(&settled.await.manifest), "moved", "{subject}");
     }
 }
@@ -108,11 +109,45 @@ async fn only_an_answer_without_a_patch_spares_the_next_request_its_wait() {
     ] {
         let tag = tag(&subject.replace(' ', "-"));
         if let Some(given) = given {
-            let settled = bench.answers.settle(&bench.place, &tag, &bench.source, answer(given));
+            let now = Instant::now();
+            let settled = bench
+                .answers
+                .settle(&bench.place, &tag, &bench.source, answer(given), now);
             settled.await;
         }
         advance(ms(pause)).await;
         let spared = bench.answers.unpatched(&bench.place, &tag, source).await;
         assert_eq!(spared.is_some(), expected, "{subject}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_spares_waits_ends_however_often_it_is_given() {
+    let bench = Bench::new();
+    bench.given("original").await;
+    let tag = tag("v1");
+    let spared = async || bench.answers.unpatched(&bench.place, &tag, &bench.source).await;
+    for second in 0..5 {
+        assert!(spared().await.is_some(), "{second} s after the patcher was asked");
+        advance(ms(1_000)).await;
+    }
+    assert!(spared().await.is_none(), "the patcher must be asked again");
+    assert_eq!(bench.given("patched").await, "original", "it was given a second ago");
+    assert!(spared().await.is_none(), "something newer is there");
+    advance(ms(10_000)).await;
+    assert_eq!(bench.given("patched").await, "patched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stood_when_a_request_came_is_not_lost_while_the_request_waits() {
+    let bench = Bench::new();
+    bench.given("original").await;
+    advance(ms(4_000)).await;
+    let asked = Instant::now();
+    advance(ms(3_000)).await;
+    let tag = tag("v1");
+    let settled = bench
+        .answers
+        .settle(&bench.place, &tag, &bench.source, answer("patched"), asked);
+    assert_eq!(name(&settled.await.manifest), "original");
 }

@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, TryStreamExt as _};
 
 use super::*;
 use crate::store::memory::MemoryStore;
-use crate::testing::{Call, Fault, Faulty, Gate, Memory};
+use crate::testing::{Call, Fault, Faulty, Gate, Memory, place};
 
 /// Three pieces.
 const TEXT: &[u8] = b"hello world!";
@@ -43,8 +43,7 @@ impl Bench {
 
     fn origin(&self, size: Option<u64>) -> Origin {
         Origin {
-            upstream: Arc::clone(&self.upstream) as Arc<dyn Upstream>,
-            repository: "team/app".parse().unwrap(),
+            place: place("team/app", Arc::clone(&self.upstream) as _),
             size,
         }
     }
@@ -205,19 +204,86 @@ async fn a_reader_that_leaves_does_not_stop_the_fill() {
 }
 
 #[tokio::test]
-async fn a_range_of_a_cold_blob_waits_for_no_more_than_it_needs() {
+async fn a_range_of_a_cold_blob_comes_as_it_arrives_but_for_its_last_byte() {
     for (first, last) in [(0, 0), (0, 3), (0, 11), (4, 7), (5, 9), (11, 11)] {
         let gate = Gate::new();
         let bench = Bench::faulty(Fault::HoldAfter(8, gate.clone()));
-        let content = bench.fetch().await.unwrap();
-        if last > 3 {
-            gate.open();
+        let mut stream = bench.fetch().await.unwrap().stream(Some(ByteRange { first, last }));
+        gate.reached().await;
+        // The first piece is readable; the second may yet be the last.
+        let early = last.min(4).saturating_sub(first);
+        let mut bytes = Vec::new();
+        while bytes.len() < usize::try_from(early).unwrap() {
+            bytes.extend(stream.next().await.unwrap().unwrap());
         }
-        let (bytes, end) = read(content, Some(ByteRange { first, last })).await;
+        assert_eq!(
+            bytes.len() as u64,
+            early,
+            "{first}-{last}: bytes before the blob was verified"
+        );
+        assert!(stream.next().now_or_never().is_none(), "{first}-{last}");
+        gate.open();
+        bytes.extend(stream.try_collect::<Vec<Bytes>>().await.unwrap().concat());
         let expected = usize::try_from(first).unwrap()..=usize::try_from(last).unwrap();
         assert_eq!(bytes, TEXT[expected], "{first}-{last}");
-        assert!(end.is_ok(), "{first}-{last}");
     }
+}
+
+#[tokio::test]
+async fn a_reader_of_wrong_bytes_sees_all_but_the_last_of_what_it_wants_and_then_an_error() {
+    let range = |first, last| Some(ByteRange { first, last });
+    // What upstream sends, how much of it before it pauses, what is wanted, how many bytes are seen meanwhile.
+    for (name, bytes, sent, range, seen) in [
+        ("all of other bytes", &b"jello world!"[..], 12, None, 8),
+        ("wrong at the end", b"hello world?", 12, None, 8),
+        ("too short", b"hello wo", 8, None, 4),
+        ("too long", b"hello world! and more", 12, None, 8),
+        ("one byte", b"jello world!", 12, range(0, 0), 0),
+        ("a range at the start", b"jello world!", 12, range(0, 3), 3),
+        ("a range inside", b"jello world!", 12, range(5, 7), 2),
+        ("a range at the end", b"jello world!", 12, range(6, 11), 2),
+    ] {
+        let gate = Gate::new();
+        let bench = Bench::faulty(Fault::Bytes(bytes));
+        bench.upstream.always(Call::Blob, Fault::HoldAfter(sent, gate.clone()));
+        let mut stream = bench.fetch().await.unwrap().stream(range);
+        gate.reached().await;
+        let mut got = 0;
+        while got < seen {
+            got += stream.next().await.unwrap().unwrap().len();
+        }
+        assert_eq!(got, seen, "{name}");
+        assert!(
+            stream.next().now_or_never().is_none(),
+            "{name}: more was given before it was verified"
+        );
+        gate.open();
+        assert!(stream.try_collect::<Vec<Bytes>>().await.is_err(), "{name}");
+        assert!(!bench.is_stored().await, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_fill_shows_through_which_repository_it_comes_and_when_it_is_verified() {
+    let gate = Gate::new();
+    let bench = Bench::faulty(Fault::HoldAfter(8, gate.clone()));
+    let other = place("team/other", Arc::clone(&bench.upstream) as _);
+    let content = bench.fetch().await.unwrap();
+    assert!(content.came_through(&bench.origin(None).place));
+    assert!(
+        !content.came_through(&other),
+        "another repository may not take it for its own"
+    );
+    let origin = Origin {
+        place: other,
+        size: Some(12),
+    };
+    let joined = bench.blobs.fetch(&bench.digest, &origin).await.unwrap();
+    assert!(!joined.came_through(&origin.place), "that it was joined shows nothing");
+    assert!(content.clone().verified().now_or_never().is_none());
+    gate.open();
+    content.verified().await.unwrap();
+    assert!(!bench.fetch().await.unwrap().came_through(&origin.place));
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest, Tag};
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::{Sqlite, Transaction};
 
-use super::{Catalog, CatalogError, digest_at, failed, put_manifest, put_root, seconds, time};
+use super::{Catalog, CatalogError, column, digest_at, failed, put_manifest, put_root, seconds, time};
 use crate::patch::PatchLayer;
 use crate::route::Place;
 
@@ -32,7 +32,8 @@ impl Catalog {
             .await
             .map_err(failed("read an inventory"))?;
         // A row that an older version wrote in another shape is as good as none.
-        Ok(row.and_then(|row| serde_json::from_str(&row.get::<String, _>("inventory")).ok()))
+        let text = row.and_then(|row| column::<String>(&row, "inventory").ok());
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
     /// Keeps what is known of the packages of an image.
@@ -54,9 +55,9 @@ impl Catalog {
             .await
             .map_err(failed("read a patch layer"))?;
         let Some(row) = row else { return Ok(None) };
-        let text: Option<String> = row.get("layer");
+        let text: Option<String> = column(&row, "layer")?;
         let layer = text.map(|text| decoded(plan.to_owned(), &text)).transpose()?;
-        Ok(Some((layer, time(row.get("made_at")))))
+        Ok(Some((layer, time(column(&row, "made_at")?))))
     }
 
     /// Keeps what a plan made. Its blob is in the store already.
@@ -90,8 +91,8 @@ impl Catalog {
             let served = digest_at(&row, "served")?;
             Ok(Decision {
                 served,
-                note: row.get("note"),
-                decided_at: time(row.get("decided_at")),
+                note: column(&row, "note")?,
+                decided_at: time(column(&row, "decided_at")?),
             })
         })
         .transpose()
