@@ -195,7 +195,7 @@ fn serialised(value: &Value) -> Vec<u8> {
 fn made(object: Map<String, Value>, original: &Manifest) -> Result<Manifest, AssembleError> {
     let bytes = serialised(&Value::Object(object));
     let digest = original.digest.clone();
-    Manifest::parse(bytes, &original.media_type).map_err(|source| AssembleError::Made { digest, source })
+    Manifest::parse(bytes, original.media_type).map_err(|source| AssembleError::Made { digest, source })
 }
 
 fn shape(what: &'static str, digest: &Digest, reason: &'static str) -> AssembleError {

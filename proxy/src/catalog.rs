@@ -263,7 +263,7 @@ impl Catalog {
 async fn put_manifest(transaction: &mut Transaction<'_, Sqlite>, manifest: &Manifest) -> Result<(), CatalogError> {
     sqlx::query("INSERT INTO manifests (digest, media_type, bytes) VALUES (?, ?, ?) ON CONFLICT (digest) DO NOTHING")
         .bind(manifest.digest.to_string())
-        .bind(&manifest.media_type)
+        .bind(manifest.media_type)
         .bind(&manifest.bytes[..])
         .execute(&mut **transaction)
         .await
