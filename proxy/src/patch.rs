@@ -265,3 +265,6 @@ pub struct Parts {
     /// A folder for layers on their way.
     pub scratch: std::path::PathBuf,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+//! Patch jobs from an original to what is served, with an engine that makes what the test says.
+//!
+//! What is served is judged by the kit, as a client would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use patchport_config::{CacheScope, Compression, Patch as Settings};
+use patchport_kit::image::{Pulled, validate};
+use patchport_kit::{Image, Index, Layer};
+use patchport_oci::media_type;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::*;
+use crate::route::Place;
+use crate::store::memory::MemoryStore;
+use crate::tasks::Tasks;
+use crate::testing::images::{NEW, OLD, OS_RELEASE, changed, debian, stanza, status, upgrade, with_status};
+use crate::testing::{Call, FakeEngine, Fault, Faulty, Gate, Memory, Outcome, place};
+use crate::upstream::Upstream;
+
+mod failures;
+mod indexes;
+
+pub(super) struct Bench {
+    pub(super) memory: Arc<Memory>,
+    pub(super) upstream: Arc<Faulty<Arc<Memory>>>,
+    pub(super) catalog: Catalog,
+    pub(super) blobs: Arc<Blobs>,
+    pub(super) engine: Arc<FakeEngine>,
+    pub(super) patcher: Arc<Patcher>,
+    pub(super) tasks: Tasks,
+    pub(super) place: Place,
+    scratch: tempfile::TempDir,
+}
+
+/// Nothing in these tests takes so long.
+pub(super) fn patience() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+pub(super) fn fails(error: EngineError) -> Outcome {
+    Outcome::Fail(error)
+}
+
+impl Bench {
+    /// A repository, and an engine for amd64 and 386 of which every run ends so.
+    pub(super) async fn new(outcome: Outcome) -> Self {
+        Self::with(outcome, Settings::default()).await
+    }
+
+    pub(super) async fn with(outcome: Outcome, settings: Settings) -> Self {
+        let memory = Arc::new(Memory::default());
+        let upstream = Arc::new(Faulty::new(Arc::clone(&memory)));
+        let tasks = Tasks::new();
+        let engine = Arc::new(FakeEngine::new(&["amd64", "386"], outcome));
+        let catalog = Catalog::in_memory().await.unwrap();
+        let blobs = Arc::new(Blobs::new(Arc::new(MemoryStore::default()), tasks.clone()));
+        let scratch = tempfile::tempdir().unwrap();
+        let patcher = patcher(&catalog, &blobs, &engine, &tasks, scratch.path(), settings);
+        Self {
+            place: place("team/app", Arc::clone(&upstream) as Arc<dyn Upstream>),
+            memory,
+            upstream,
+            catalog,
+            blobs,
+            engine,
+            patcher,
+            tasks,
+            scratch,
+        }
+    }
+
+    /// Another process over the same catalog and store.
+    fn restarted(&self, engine: &Arc<FakeEngine>) -> Arc<Patcher> {
+        let scratch = self.scratch.path();
+        patcher(
+            &self.catalog,
+            &self.blobs,
+            engine,
+            &self.tasks,
+            scratch,
+            Settings::default(),
+        )
+    }
+
+    pub(super) fn push(&self, image: &Image) -> Manifest {
+        self.memory.push("team/app", Some("v1"), image)
+    }
+
+    pub(super) async fn patched(&self, original: &Manifest) -> Result<Manifest, PatchError> {
+        self.patcher.patched(&self.place, original, patience()).await
+    }
+
+    /// What a client pulls of a patched image.
+    async fn pulled(&self, manifest: &Manifest) -> Pulled {
+        let mut blobs = Vec::new();
+        for descriptor in manifest.references() {
+            blobs.push(self.blob(&descriptor.digest).await);
+        }
+        let config = blobs.remove(0);
+        Pulled {
+            media_type: manifest.media_type.to_owned(),
+            manifest: manifest.bytes.clone(),
+            config,
+            layers: blobs,
+        }
+    }
+
+    async fn blob(&self, digest: &Digest) -> bytes::Bytes {
+        let content = self.blobs.stored(digest).await.unwrap();
+        let content = content.unwrap_or_else(|| panic!("{digest} is not in the store"));
+        let chunks: Vec<bytes::Bytes> = futures_util::TryStreamExt::try_collect(content.stream(None))
+            .await
+            .unwrap();
+        chunks.concat().into()
+    }
+
+    /// Waits until all jobs have ended.
+    pub(super) async fn settled(&self) {
+        assert!(self.tasks.shut_down(Duration::from_secs(60)).await);
+    }
+}
+
+fn patcher(
+    catalog: &Catalog,
+    blobs: &Arc<Blobs>,
+    engine: &Arc<FakeEngine>,
+    tasks: &Tasks,
+    scratch: &std::path::Path,
+    settings: Settings,
+) -> Arc<Patcher> {
+    let parts = Parts {
+        catalog: catalog.clone(),
+        resolver: Arc::new(Resolver::new(catalog.clone(), Duration::from_secs(3600), tasks.clone())),
+        library: Arc::new(Library::new(catalog.clone(), Arc::clone(blobs))),
+        blobs: Arc::clone(blobs),
+        engine: Arc::clone(engine) as Arc<dyn Engine>,
+        scratch: scratch.to_owned(),
+    };
+    Patcher::new(parts, settings, tasks.clone())
+}
+
+#[tokio::test]
+async fn an_image_is_patched_and_all_of_it_is_there_when_its_manifest_is() {
+    for (name, docker, compression, layer_type) in [
+        ("zstd", false, Compression::Zstd, media_type::OCI_LAYER_ZSTD),
+        ("gzip", false, Compression::Gzip, media_type::OCI_LAYER_GZIP),
+        ("docker", true, Compression::Zstd, media_type::DOCKER_LAYER_GZIP),
+    ] {
+        let settings = Settings {
+            compression,
+            ..Settings::default()
+        };
+        let bench = Bench::with(Outcome::Tar(upgrade()), settings).await;
+        let builder = debian().config("Entrypoint", serde_json::json!(["/app"]));
+        let original = bench.push(&if docker {
+            builder.docker().build()
+        } else {
+            builder.build()
+        });
+        let patched = bench.patched(&original).await.unwrap();
+        let pulled = bench.pulled(&patched).await;
+        validate(&pulled);
+        let json: Value = serde_json::from_slice(&patched.bytes).unwrap();
+        assert_eq!(json["layers"][1]["mediaType"], layer_type, "{name}");
+        assert_eq!(json["layers"].as_array().unwrap().len(), 2, "{name}");
+        let files = patchport_kit::image::unpack(&pulled.layers[1]);
+        assert_eq!(files["var/lib/dpkg/status"], status(&NEW).into_bytes(), "{name}");
+        assert_eq!(pulled.config_json()["config"]["Entrypoint"][0], "/app", "{name}");
+        let held = bench.catalog.manifest(&patched.digest).await.unwrap().unwrap();
+        assert_eq!(held.bytes, patched.bytes, "{name}");
+        assert_eq!(bench.engine.runs(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_image_patched_twice_gives_the_same_digest() {
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        let bench = Bench::new(Outcome::Tar(upgrade())).await;
+        let original = bench.push(&debian().build());
+        digests.push(bench.patched(&original).await.unwrap().digest);
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[tokio::test]
+async fn however_many_ask_one_patch_runs_per_image() {
+    let gate = Gate::new();
+    let bench = Bench::new(Outcome::After(gate.clone(), Box::new(Outcome::Tar(upgrade())))).await;
+    let original = bench.push(&debian().build());
+    let asking = futures_util::future::join_all((0..8).map(|_| bench.patched(&original)));
+    let opens = async {
+        gate.reached().await;
+        gate.open();
+    };
+    let (patched, ()) = tokio::join!(asking, opens);
+    let digests: Vec<Digest> = patched.into_iter().map(|manifest| manifest.unwrap().digest).collect();
+    assert!(digests.iter().all(|digest| *digest == digests[0]));
+    bench.patched(&original).await.unwrap();
+    assert_eq!(bench.engine.runs(), 1);
+}
+
+#[tokio::test]
+async fn repositories_share_a_patch_where_they_trust_one_another() {
+    for (cache_scope, runs) in [(CacheScope::Distribution, 1), (CacheScope::Repository, 2)] {
+        let settings = Settings {
+            cache_scope,
+            ..Settings::default()
+        };
+        let bench = Bench::with(Outcome::Tar(upgrade()), settings).await;
+        let original = bench.push(&debian().build());
+        bench.memory.push("team/other", None, &debian().build());
+        let other = place("team/other", Arc::clone(&bench.upstream) as Arc<dyn Upstream>);
+        bench.patched(&original).await.unwrap();
+        let there = bench.patcher.patched(&other, &original, patience()).await.unwrap();
+        let json: Value = serde_json::from_slice(&there.bytes).unwrap();
+        assert_eq!(
+            json["annotations"]["sh.copa.patch.origin.name"],
+            "registry.example/team/other"
+        );
+        assert_eq!(bench.engine.runs(), runs, "{cache_scope:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_leaves_at_its_deadline_and_the_patch_goes_on() {
+    let gate = Gate::new();
+    let bench = Bench::new(Outcome::After(gate.clone(), Box::new(Outcome::Tar(upgrade())))).await;
+    let original = bench.push(&debian().build());
+    let late = bench.patcher.patched(&bench.place, &original, Instant::now()).await;
+    assert!(late.as_ref().is_err_and(PatchError::is_late), "{late:?}");
+    gate.reached().await;
+    gate.open();
+    let patched = bench.patched(&original).await.unwrap();
+    assert_ne!(patched.digest, original.digest);
+    assert_eq!(bench.engine.runs(), 1);
+}
+
+#[tokio::test]
+async fn nothing_to_patch_is_remembered_also_by_the_next_process() {
+    let unchanged = Outcome::Tar(changed(&status(&OLD)));
+    let logs = Outcome::Tar(Layer::new().file("var/log/dpkg.log", "x").plain().bytes);
+    for (name, outcome) in [
+        ("no layer", Outcome::Nothing),
+        ("no upgrade", unchanged),
+        ("only logs", logs),
+    ] {
+        let bench = Bench::new(outcome).await;
+        let original = bench.push(&debian().build());
+        for _ in 0..2 {
+            assert_eq!(
+                bench.patched(&original).await.unwrap().digest,
+                original.digest,
+                "{name}"
+            );
+        }
+        assert_eq!(bench.engine.runs(), 1, "{name}");
+        let other = Arc::new(FakeEngine::new(&["amd64"], Outcome::Tar(upgrade())));
+        let again = bench
+            .restarted(&other)
+            .patched(&bench.place, &original, patience())
+            .await;
+        assert_eq!((again.unwrap().digest, other.runs()), (original.digest, 0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_packages_to_upgrade_starts_no_container() {
+    let held = stanza("libc6", "2.36-9", "hold ok installed");
+    let bare = Image::builder()
+        .architecture("amd64")
+        .layer(Layer::new().file("app", "x").gzip());
+    let foreign = Image::builder().architecture("amd64").layer(
+        Layer::new()
+            .file("etc/os-release", "ID=alpine\n")
+            .file("lib/apk/db/installed", "P:musl\n")
+            .gzip(),
+    );
+    let no_release = Image::builder()
+        .architecture("amd64")
+        .layer(Layer::new().file("var/lib/dpkg/status", status(&OLD)).gzip());
+    let distroless = Image::builder().architecture("amd64").layer(
+        Layer::new()
+            .file("etc/os-release", OS_RELEASE)
+            .file(
+                "var/lib/dpkg/status.d/libc6",
+                stanza("libc6", "1", "install ok installed"),
+            )
+            .gzip(),
+    );
+    for (name, image, refused) in [
+        ("all held", with_status(&held).build(), None),
+        ("no distribution", bare.build(), None),
+        ("another package manager", foreign.build(), Some("not supported yet")),
+        ("packages of no distribution", no_release.build(), Some("no os-release")),
+        ("distroless", distroless.build(), Some("distroless")),
+        (
+            "another architecture",
+            debian().architecture("s390x").build(),
+            Some("no builder runs linux/s390x"),
+        ),
+    ] {
+        let bench = Bench::new(Outcome::Tar(upgrade())).await;
+        let original = bench.push(&image);
+        match (bench.patched(&original).await, refused) {
+            (Ok(served), None) => assert_eq!(served.digest, original.digest, "{name}"),
+            (Err(error), Some(text)) => assert!(error.to_string().contains(text), "{name}: {error}"),
+            (answer, _) => panic!("{name}: {answer:?}"),
+        }
+        assert_eq!(bench.engine.runs(), 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_answer_is_served_while_a_new_look_is_taken() {
+    let settings = Settings {
+        refresh_after: Duration::ZERO,
+        ..Settings::default()
+    };
+    let bench = Bench::with(Outcome::Tar(upgrade()), settings).await;
+    let original = bench.push(&debian().build());
+    let first = bench.patched(&original).await.unwrap();
+    let (gate, newer) = (Gate::new(), changed(&status(&[("libc6", "2.36-9+deb12u9"), OLD[1]])));
+    let next = Outcome::After(gate.clone(), Box::new(Outcome::Tar(newer)));
+    bench.engine.set(move |_| next.clone());
+    for _ in 0..3 {
+        assert_eq!(bench.patched(&original).await.unwrap().digest, first.digest);
+    }
+    gate.reached().await;
+    gate.open();
+    bench.settled().await;
+    let decided = bench
+        .catalog
+        .decision(&bench.place, &original.digest)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_ne!(decided.served, first.digest);
+    assert!(decided.note.contains("2.36-9+deb12u9"), "{}", decided.note);
+    assert_eq!(bench.engine.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_patched_image_that_lost_a_blob_is_made_again() {
+    let bench = Bench::new(Outcome::Tar(upgrade())).await;
+    let original = bench.push(&debian().build());
+    let patched = bench.patched(&original).await.unwrap();
+    // The same catalog over a store that somebody cleared.
+    let engine = Arc::new(FakeEngine::new(&["amd64"], Outcome::Tar(upgrade())));
+    let blobs = Arc::new(Blobs::new(Arc::new(MemoryStore::default()), bench.tasks.clone()));
+    let scratch = bench.scratch.path();
+    let patcher = patcher(
+        &bench.catalog,
+        &blobs,
+        &engine,
+        &bench.tasks,
+        scratch,
+        Settings::default(),
+    );
+    let again = patcher.patched(&bench.place, &original, patience()).await.unwrap();
+    assert_eq!((&again.digest, engine.runs()), (&patched.digest, 1));
+    // Base layers can be had from upstream; what we made, from nobody else.
+    let made: Vec<&Digest> = again.references().map(|descriptor| &descriptor.digest).collect();
+    for digest in [made[0], made[2]] {
+        assert!(blobs.stored(digest).await.unwrap().is_some(), "{digest} is not there");
+    }
+}
