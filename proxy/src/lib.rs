@@ -13,6 +13,7 @@ pub mod flight;
 pub mod handler;
 pub mod inspect;
 pub mod library;
+pub mod limits;
 pub mod patch;
 pub mod plan;
 pub mod policy;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use patchport::{app, patch, telemetry};
+use patchport::{app, limits, patch, telemetry};
 use patchport_config::Config;
 
 const DEFAULT_FILE: &str = "/etc/patchport/patchport.toml";
@@ -79,6 +79,7 @@ fn serve(config: Config) -> ExitCode {
     if let Err(error) = telemetry::start(&config.log) {
         return complain(&error.to_string(), USAGE);
     }
+    limits::raise_open_files(config.server.max_connections);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), 1),
