@@ -61,10 +61,30 @@ EOF
 }
 
 # Starts BuildKit and sets BUILDKIT_ADDR.
+# Gives BuildKit a file system of its own in a sparse file. dpkg removes thousands of files that are on disk by then, and on
+# some disks (ext4 with online discard, for one) each takes more than a millisecond: an upgrade of 10 s took 25. Where none
+# can be mounted, BuildKit's folder is an ordinary one.
+mount_buildkit_disk() {
+  local disk=$BED/buildkit/disk.ext4 root=$BED/buildkit/root
+  mkdir -p "$root" "$BED/log"
+  ! mountpoint -q "$root" && [ -z "$(ls -A "$root")" ] || return 0
+  {
+    { [ -e "$disk" ] || { truncate -s 20G "$disk.new" && mkfs.ext4 -q -F "$disk.new" && mv "$disk.new" "$disk"; }; } &&
+      mount -o loop,nodiscard "$disk" "$root"
+  } >"$BED/log/disk.log" 2>&1 || warn "BuildKit gets no file system of its own ($BED/log/disk.log says why); patches may be slow"
+}
+
+# After BuildKit was stopped. A container that was killed with it may have left mounts inside.
+unmount_buildkit_disk() {
+  ! mountpoint -q "$BED/buildkit/root" || umount --recursive "$BED/buildkit/root" || umount --lazy "$BED/buildkit/root"
+}
+
 start_buildkit() {
   BUILDKIT_ADDR=unix://$SOCKETS/buildkitd.sock
   daemon_id buildkitd >/dev/null && return
+  mount_buildkit_disk
   write_buildkit_config
-  start_daemon buildkitd buildkitd --config "$BED/buildkit/buildkitd.toml" --root "$BED/buildkit/root" --addr "$BUILDKIT_ADDR"
+  start_daemon buildkitd buildkitd --config "$BED/buildkit/buildkitd.toml" --root "$BED/buildkit/root" --addr "$BUILDKIT_ADDR" \
+    --otel-socket-path "$SOCKETS/otel.sock"
   await_daemon buildkitd buildctl --addr "$BUILDKIT_ADDR" debug workers
 }
