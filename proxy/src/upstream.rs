@@ -15,6 +15,8 @@ use patchport_oci::{Digest, Manifest, Reference, Repository, Tag};
 
 mod auth;
 pub mod client;
+#[cfg(test)]
+mod conformance;
 mod connect;
 mod origin;
 
@@ -150,3 +152,6 @@ impl UpstreamError {
         self.is_transient() || matches!(self, Self::RateLimited { .. } | Self::Faulty { .. })
     }
 }
+
+#[cfg(test)]
+mod tests;
