@@ -124,7 +124,7 @@ async fn a_manifest_that_somebody_wrote_opens_no_way_to_what_we_made_elsewhere()
     let (victim, thief) = (at("team/secret"), at("thief/app"));
     let made = parsed(&Image::tiny("made"));
     catalog
-        .decide(&victim, &Digest::of(b"source"), &[made.clone()], "note")
+        .decide(&victim, &Digest::of(b"source"), std::slice::from_ref(&made), "note")
         .await
         .unwrap();
     catalog
@@ -163,13 +163,21 @@ async fn a_decision_and_its_manifests_become_visible_together_or_not_at_all() {
     let (place, made) = (at("team/app"), parsed(&Image::tiny("made")));
     let source = Digest::of(b"source");
     catalog.meddle("ALTER TABLE decisions RENAME TO gone").await;
-    assert!(catalog.decide(&place, &source, &[made.clone()], "note").await.is_err());
+    assert!(
+        catalog
+            .decide(&place, &source, std::slice::from_ref(&made), "note")
+            .await
+            .is_err()
+    );
     assert!(
         catalog.manifest(&made.digest).await.unwrap().is_none(),
         "half of a decision is visible"
     );
     catalog.meddle("ALTER TABLE gone RENAME TO decisions").await;
-    let decided = catalog.decide(&place, &source, &[made.clone()], "note").await.unwrap();
+    let decided = catalog
+        .decide(&place, &source, std::slice::from_ref(&made), "note")
+        .await
+        .unwrap();
     assert_eq!((&decided.served, decided.note.as_str()), (&made.digest, "note"));
     let stored = catalog.decision(&place, &source).await.unwrap().unwrap();
     assert_eq!((stored.served, stored.note), (decided.served, decided.note));
@@ -249,7 +257,9 @@ async fn writers_wait_for_each_other() {
     let place = at("team/app");
     let writes = images.iter().enumerate().map(async |(n, image)| {
         catalog.resolved(&place, &tag(&format!("v{n}")), image).await?;
-        catalog.decide(&place, &image.digest, &[image.clone()], "note").await
+        catalog
+            .decide(&place, &image.digest, std::slice::from_ref(image), "note")
+            .await
     });
     for written in join_all(writes).await {
         written.unwrap();

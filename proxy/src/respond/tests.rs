@@ -85,6 +85,7 @@ fn store_failure() -> BlobError {
 }
 
 /// The failures that are not upstream's.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn failures() -> Vec<(&'static str, Failure, u16, ErrorCode, Blame)> {
     use patchport_oci::route::RouteError as Path;
     let path = |path: &str| Failure::Route(patchport_oci::Route::parse(path).unwrap_err().into());

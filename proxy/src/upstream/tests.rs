@@ -113,6 +113,7 @@ fn kind(error: &UpstreamError) -> &'static str {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn what_upstream_does_wrong_is_told_apart_and_tried_again_where_that_may_help() {
     let other = Digest::of(b"other").to_string();
     let limited = Fault::Status(429, vec![("retry-after", "7".into())]);

@@ -74,6 +74,7 @@ async fn a_failed_second_look_leaves_the_first_answer_and_is_remembered() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn a_result_is_believed_only_for_what_its_database_shows() {
     let (libc, zlib) = (NEW[0], NEW[1]);
     let new = || status(&NEW);
