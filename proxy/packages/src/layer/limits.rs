@@ -28,7 +28,7 @@ pub struct Limits {
     pub path_bytes: u64,
     /// Bytes of all paths and link targets together; for [`normalise`], which remembers them.
     ///
-    /// [`normalise`]: crate::layer::normalise
+    /// [`normalise`]: crate::layer::normalise()
     pub all_path_bytes: u64,
     /// Bytes of one entry's extended records.
     pub record_bytes: u64,
