@@ -203,7 +203,7 @@ impl Catalog {
     }
 
     /// Whether a repository may read a digest: upstream showed it there, or we made it for what we published there.
-    /// That some manifest mentions a digest is no reason: anybody can write a manifest.
+    /// That some manifest mentions a digest is no reason: anybody can write a manifest, or copy one of ours.
     pub async fn may_read(&self, place: &Place, digest: &Digest) -> Result<bool, CatalogError> {
         let row = sqlx::query(
             "WITH RECURSIVE up(digest) AS (
@@ -212,7 +212,7 @@ impl Catalog {
                  JOIN made AS parents ON parents.digest = edges.parent
                  WHERE EXISTS (SELECT 1 FROM made WHERE digest = ?1))
              SELECT 1 FROM roots JOIN up ON roots.digest = up.digest
-             WHERE roots.upstream = ?2 AND roots.repository = ?3 LIMIT 1",
+             WHERE roots.upstream = ?2 AND roots.repository = ?3 AND (roots.digest = ?1 OR roots.published = 1) LIMIT 1",
         )
         .bind(digest.to_string())
         .bind(place.upstream())

@@ -241,3 +241,6 @@ async fn in_time<T>(
         LibraryError::Catalog(error) => Failure::Resolve(ResolveError::Catalog(error)),
     })
 }
+
+#[cfg(test)]
+mod tests;
