@@ -1,7 +1,7 @@
 //! Where blobs are kept: content-addressed, verified before they are believed.
 //!
-//! A blob is either whole and verified, or not there. [`disk`] is the real store, [`memory`] the one for tests; both
-//! pass [`conformance`].
+//! A blob is either whole and verified, or not there. `disk` is the real store, `memory` the one for tests; both
+//! pass `conformance`.
 
 use std::io;
 use std::sync::Arc;

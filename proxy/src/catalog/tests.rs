@@ -133,6 +133,12 @@ async fn a_manifest_that_somebody_wrote_opens_no_way_to_what_we_made_elsewhere()
         .unwrap();
     let mine = index(&[Image::tiny("made")]);
     catalog.resolved(&thief, &tag("v1"), &mine).await.unwrap();
+    let copy = at("thief/copy");
+    catalog.resolved(&copy, &tag("v1"), &made).await.unwrap();
+    assert!(
+        !catalog.may_read(&copy, &config_of(&made)).await.unwrap(),
+        "it showed us a copy of our manifest"
+    );
     for digest in [&made.digest, &config_of(&made)] {
         assert!(!catalog.may_read(&thief, digest).await.unwrap());
         assert!(catalog.may_read(&victim, digest).await.unwrap());

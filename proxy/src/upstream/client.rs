@@ -1,6 +1,6 @@
 //! The real upstream: the distribution API over hyper.
 //!
-//! Every answer has a size limit and a deadline; redirects and token realms are followed only where [`Origin`] allows;
+//! Every answer has a size limit and a deadline; redirects and token realms are followed only where the `origin` module allows;
 //! manifests are verified before they are returned.
 
 use std::collections::HashSet;

@@ -17,7 +17,7 @@ async fn a_failed_upgrade_is_not_tried_again_at_once_and_a_builder_that_is_away_
         ("unusable", EngineError::Result { reason: "r".into() }, 1),
         ("unreachable", EngineError::Unreachable { reason: "r".into() }, 2),
     ] {
-        let bench = Bench::new(fails(error.clone())).await;
+        let bench = Bench::new(Outcome::Fail(error.clone())).await;
         let original = bench.push(&debian().build());
         for _ in 0..2 {
             let failed = bench.patched(&original).await.unwrap_err();
@@ -39,7 +39,7 @@ async fn a_failure_is_forgotten_after_a_pause_that_doubles_and_by_success() {
         retry_after: Duration::from_secs(30),
         ..Settings::default()
     };
-    let bench = Bench::with(fails(upgrade_failed()), settings).await;
+    let bench = Bench::with(Outcome::Fail(upgrade_failed()), settings).await;
     let original = bench.push(&debian().build());
     for (pause, runs) in [(0, 1), (29, 1), (2, 2), (31, 2), (27, 2), (3, 3), (100, 3), (21, 4)] {
         tokio::time::advance(Duration::from_secs(pause)).await;
@@ -60,7 +60,7 @@ async fn a_failed_second_look_leaves_the_first_answer_and_is_remembered() {
     let bench = Bench::with(Outcome::Tar(upgrade()), settings).await;
     let original = bench.push(&debian().build());
     let first = bench.patched(&original).await.unwrap();
-    bench.engine.set(|_| fails(upgrade_failed()));
+    bench.engine.set(|_| Outcome::Fail(upgrade_failed()));
     assert_eq!(bench.patched(&original).await.unwrap().digest, first.digest);
     bench.settled().await;
     assert_eq!(bench.patched(&original).await.unwrap().digest, first.digest);

@@ -80,7 +80,7 @@ async fn bench(outcomes: &[(&str, Outcome)]) -> Bench {
 
 #[tokio::test]
 async fn a_platform_that_fails_keeps_its_descriptor_unless_none_was_patched() {
-    let failed = || fails(EngineError::Upgrade { reason: "r".into() });
+    let failed = || Outcome::Fail(EngineError::Upgrade { reason: "r".into() });
     let patched = || Outcome::Tar(upgrade());
     for (name, amd64, i386, expected) in [
         ("one fails", patched(), failed(), Some(&["amd64"][..])),
