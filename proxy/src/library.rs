@@ -128,3 +128,6 @@ impl Library {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
