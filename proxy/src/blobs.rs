@@ -21,6 +21,8 @@ use crate::upstream::{Download, UpstreamError};
 
 /// How much one read takes from the store.
 const CHUNK: usize = 512 * 1024;
+/// How long an answer waits for the first bytes of a blob.
+const FIRST_BYTES: std::time::Duration = std::time::Duration::from_secs(5);
 /// The largest blob whose size nobody told us.
 const MAX_UNANNOUNCED: u64 = 1 << 30;
 
@@ -333,6 +335,8 @@ impl Content {
         let ready = |state: &Progress| state.readable.min(withheld) > at || state.ended.is_some();
         let state = fill.progress.wait_for(ready).await.map_err(|_| Interrupted)?;
         match &state.ended {
+            // What is here goes out first, so that the answer has begun when it breaks off.
+            Some(Err(_)) if state.readable.min(withheld) > at => Ok(length(state.readable.min(withheld))),
             Some(Err(error)) => Err(error.clone()),
             Some(Ok(())) => Ok(length(end.map_or(state.readable, |end| end.min(state.readable)))),
             None => Ok(length(state.readable.min(withheld))),
@@ -350,15 +354,29 @@ impl Content {
         state.ended.clone().unwrap_or(Ok(()))
     }
 
-    /// Waits until a blob without bytes is known to be one: its answer has nothing to hold back.
+    /// Waits for the first bytes, so that a fetch that fails before them can still be told as an error. A blob without
+    /// bytes is waited for to its end: its answer has nothing to hold back. An upstream that is slow to begin is not
+    /// waited for longer than a moment.
     ///
     /// # Errors
-    /// [`BlobError`] when it is not.
-    pub async fn verified_if_empty(&self) -> Result<(), BlobError> {
+    /// [`BlobError`] when the fetch has failed.
+    pub async fn begun(&self) -> Result<(), BlobError> {
         if self.size == Some(0) {
-            self.clone().verified().await?;
+            return self.clone().verified().await;
         }
-        Ok(())
+        let Some(mut fill) = self.fill.clone() else {
+            return Ok(());
+        };
+        let begun = fill
+            .progress
+            .wait_for(|state| state.readable > 0 || state.ended.is_some());
+        match tokio::time::timeout(FIRST_BYTES, begun).await {
+            Ok(state) => match &state.map_err(|_| Interrupted)?.ended {
+                Some(Err(error)) => Err(error.clone()),
+                Some(Ok(())) | None => Ok(()),
+            },
+            Err(_) => Ok(()),
+        }
     }
 
     async fn read(&self, at: u64, length: usize) -> Result<Bytes, BlobError> {

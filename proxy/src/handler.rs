@@ -217,7 +217,7 @@ impl Handler {
     async fn blob(&self, place: &Place, digest: &Digest, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
         self.pass_gate(place, digest).await?;
         let content = in_time(place, digest, self.library.blob(place, digest, None)).await?;
-        content.verified_if_empty().await?;
+        content.begun().await?;
         let range = match (headers.get(RANGE).and_then(|value| value.to_str().ok()), content.size()) {
             (Some(range), Some(size)) if !headers.contains_key(IF_RANGE) => ByteRange::parse(range, size)?,
             _ => None,
