@@ -2,7 +2,7 @@
 //!
 //! Pure. A denial holds on every route: a digest is judged by the tags that lead to it.
 
-use patchport_config::{Action, Fallback, Pattern, Rule, Terms};
+use patchport_config::{Action, Pattern, Rule, Terms};
 use patchport_oci::Tag;
 
 use crate::catalog::Way;
@@ -70,9 +70,9 @@ impl Policy {
         }
     }
 
-    /// Whether a digest of a repository may be read, given the tags that lead to it. Where no rule can close a tag of the
-    /// repository, any digest may be; where some can, only what an open tag leads to: one that passes, one whose original
-    /// may be served without its patch, or one that was answered with an image that leads there.
+    /// Whether a digest of a repository may be read, given the tags that lead to it. Where no rule denies a tag of the
+    /// repository, any digest may be; where some do, only what a tag leads to that is not denied. What a rule falls back to
+    /// when a patch is late or fails is about the tag: the original stays readable by its own digest.
     ///
     /// # Errors
     /// [`Denial`] with the rule that closes the gate.
@@ -80,11 +80,7 @@ impl Policy {
         let Some(rule) = self.gate(place) else {
             return Ok(());
         };
-        let open = |way: &Way| match self.decide(place, &way.tag) {
-            Decision::Pass => true,
-            Decision::Patch(terms) => way.published || !may_deny(terms),
-            Decision::Deny(_) => false,
-        };
+        let open = |way: &Way| !matches!(self.decide(place, &way.tag), Decision::Deny(_));
         if ways.iter().any(open) {
             return Ok(());
         }
@@ -108,11 +104,7 @@ impl Policy {
         for rule in &self.rules {
             let of_place = |pattern: &&Pattern| names.iter().any(|name| pattern.matches_repository(name));
             let mut patterns = rule.patterns.iter().filter(of_place).peekable();
-            let closes = match rule.action {
-                Action::Deny => true,
-                Action::Patch(terms) => may_deny(terms),
-                Action::Pass => false,
-            };
+            let closes = rule.action == Action::Deny;
             if patterns.peek().is_some() && closes {
                 return Some(rule);
             }
@@ -122,10 +114,6 @@ impl Policy {
         }
         None
     }
-}
-
-fn may_deny(terms: Terms) -> bool {
-    terms.on_timeout == Fallback::Deny || terms.on_failure == Fallback::Deny
 }
 
 /// The names by which rules may call a repository: its own, and Docker's short one for `library/`.
