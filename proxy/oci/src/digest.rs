@@ -59,6 +59,14 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The SHA-256 digest that has these bytes.
+    pub fn from_sha256(bytes: [u8; 32]) -> Self {
+        Self {
+            algorithm: Algorithm::Sha256,
+            hex: hex::encode(bytes).into(),
+        }
+    }
+
     /// The algorithm before the colon.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
