@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Admin, BuildKit, Cache, Config, Listener, Log, Patch, Rule, Server, Store, listener, rule, upstream};
+use crate::{
+    Admin, BuildKit, Cache, Config, Listener, Log, Patch, Rule, Scan, Server, Store, listener, repository, rule,
+    upstream,
+};
 
 /// All tables of a file, with the defaults for those it leaves out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,9 +23,11 @@ pub(crate) struct Document {
     cache: Cache,
     buildkit: BuildKit,
     patch: Patch,
+    scan: Scan,
     listener: Vec<listener::Entry>,
     upstream: Vec<upstream::Entry>,
     rule: Vec<rule::Entry>,
+    repository: Vec<repository::Entry>,
 }
 
 impl Default for Document {
@@ -35,9 +40,11 @@ impl Default for Document {
             cache: Cache::default(),
             buildkit: BuildKit::default(),
             patch: Patch::default(),
+            scan: Scan::default(),
             listener: vec![listener::Entry::built_in()],
             upstream: upstream::Entry::built_in(),
             rule: vec![rule::Entry::built_in()],
+            repository: vec![],
         }
     }
 }
@@ -72,6 +79,9 @@ impl Document {
         check_addresses(&listeners, &self.admin, found);
         let rules = each("rule", self.rule, |entry, key| entry.check(key, found));
         check_rules(&rules, found);
+        let repositories = each("repository", self.repository, |entry, key| {
+            entry.check(key, &read, found)
+        });
         if !problems.0.is_empty() {
             return Err(problems);
         }
@@ -84,6 +94,8 @@ impl Document {
             cache: self.cache,
             buildkit: self.buildkit,
             patch: self.patch,
+            scan: self.scan,
+            repositories: repositories.into_iter().flatten().collect(),
             upstreams: upstreams.into_iter().flatten().collect(),
             rules: rules.into_iter().flatten().collect(),
         })
@@ -93,7 +105,7 @@ impl Document {
         if self.store.dir.as_os_str().is_empty() {
             problems.add("store.dir", "is empty");
         }
-        let durations: [(&str, Duration); 7] = [
+        let durations: [(&str, Duration); 9] = [
             ("server.shutdown_timeout", self.server.shutdown_timeout),
             ("cache.tag_ttl", self.cache.tag_ttl),
             ("cache.upstream_timeout", self.cache.upstream_timeout),
@@ -101,11 +113,14 @@ impl Document {
             ("patch.timeout", self.patch.timeout),
             ("patch.refresh_after", self.patch.refresh_after),
             ("patch.retry_after", self.patch.retry_after),
+            ("scan.timeout", self.scan.timeout),
+            ("scan.refresh", self.scan.refresh),
         ];
         for (key, _) in durations.iter().filter(|(_, duration)| duration.is_zero()) {
             problems.add(*key, "must be more than zero");
         }
         self.buildkit.check(problems);
+        self.scan.check(problems);
     }
 }
 
@@ -180,6 +195,7 @@ impl From<&Config> for Document {
             listener: config.listeners.iter().map(Into::into).collect(),
             upstream: config.upstreams.iter().map(Into::into).collect(),
             rule: config.rules.iter().map(Into::into).collect(),
+            repository: config.repositories.iter().map(Into::into).collect(),
             store: config.store,
             log: config.log,
             server: config.server,
@@ -187,6 +203,7 @@ impl From<&Config> for Document {
             cache: config.cache,
             buildkit: config.buildkit,
             patch: config.patch,
+            scan: config.scan,
         }
     }
 }

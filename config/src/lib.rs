@@ -5,6 +5,7 @@
 mod admin;
 mod buildkit;
 mod cache;
+mod credentials;
 mod document;
 mod environment;
 mod error;
@@ -14,8 +15,12 @@ mod load;
 mod log;
 mod patch;
 mod pattern;
+mod prefix;
+mod repository;
 mod rule;
+mod scan;
 mod secret;
+mod selection;
 mod server;
 mod store;
 mod upstream;
@@ -28,16 +33,21 @@ use std::path::Path;
 pub use admin::Admin;
 pub use buildkit::BuildKit;
 pub use cache::Cache;
+pub use credentials::Credentials;
 pub use error::{Error, Problem};
 pub use listener::{Listener, Tls};
 pub use log::{Log, LogFormat};
 pub use patch::{CacheScope, Compression, Patch};
 pub use pattern::{Pattern, PatternError};
+pub use prefix::{Prefix, PrefixError};
+pub use repository::{Repository, Tolerance};
 pub use rule::{Action, Fallback, MAX_WAIT, Rule, Terms};
+pub use scan::{Scan, Scanner};
 pub use secret::Secret;
+pub use selection::{Selection, SelectionError, Severity};
 pub use server::Server;
 pub use store::Store;
-pub use upstream::{Credentials, Upstream};
+pub use upstream::Upstream;
 pub use url::{Url, UrlError};
 pub use words::WordError;
 
@@ -62,6 +72,10 @@ pub struct Config {
     pub buildkit: BuildKit,
     /// `[patch]`: how patches are made.
     pub patch: Patch,
+    /// `[scan]`: how findings come about.
+    pub scan: Scan,
+    /// `[[repository]]`: how package repositories are reached; the first entry that matches decides.
+    pub repositories: Vec<Repository>,
     /// `[[upstream]]`: the closed table of registries; at least one, names are unique.
     pub upstreams: Vec<Upstream>,
     /// `[[rule]]`: ordered, the first match decides, the last matches everything.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::Problems;
 use crate::pattern::Pattern;
+use crate::selection::Selection;
 use crate::value;
 use crate::words::words;
 
@@ -61,7 +62,7 @@ pub enum Action {
     Deny,
 }
 
-/// How long a pull waits for its patch, and what it gets when there is none.
+/// What a patch upgrades, how long a pull waits for it, and what it gets when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// How long a pull waits; more than zero, at most [`MAX_WAIT`].
@@ -70,6 +71,11 @@ pub struct Terms {
     pub on_timeout: Fallback,
     /// What it gets when the patch failed.
     pub on_failure: Fallback,
+    /// Which outdated packages are upgraded.
+    pub patch: Selection,
+    /// Whether an upgrade may go to another major version of its upstream, or to another origin than the installed
+    /// package came from, where it is no security fix.
+    pub major_upgrades: bool,
 }
 
 impl Rule {
@@ -103,6 +109,10 @@ pub(crate) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     on_failure: Option<Fallback>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<Selection>,
+    #[serde(default, deserialize_with = "value::switch", skip_serializing_if = "Option::is_none")]
+    major_upgrades: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
@@ -116,6 +126,8 @@ impl Entry {
             wait: Some(DEFAULT_WAIT),
             on_timeout: Some(Fallback::ServeLastPatched),
             on_failure: Some(Fallback::ServeOriginal),
+            patch: Some(Selection::Outdated),
+            major_upgrades: Some(false),
             reason: None,
         }
     }
@@ -170,6 +182,8 @@ impl Entry {
             wait,
             on_timeout: self.on_timeout?,
             on_failure: self.on_failure?,
+            patch: self.patch.unwrap_or(Selection::Outdated),
+            major_upgrades: self.major_upgrades.unwrap_or(false),
         })
     }
 
@@ -178,6 +192,8 @@ impl Entry {
             ("wait", self.wait.is_some()),
             ("on_timeout", self.on_timeout.is_some()),
             ("on_failure", self.on_failure.is_some()),
+            ("patch", self.patch.is_some()),
+            ("major_upgrades", self.major_upgrades.is_some()),
         ];
         for (name, _) in given.iter().filter(|(_, given)| *given) {
             problems.add(
@@ -206,6 +222,8 @@ impl From<&Rule> for Entry {
             wait: terms.map(|terms| terms.wait),
             on_timeout: terms.map(|terms| terms.on_timeout),
             on_failure: terms.map(|terms| terms.on_failure),
+            patch: terms.map(|terms| terms.patch),
+            major_upgrades: terms.map(|terms| terms.major_upgrades),
             reason: rule.reason.clone(),
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::credentials::{Credentials, Login};
 use crate::document::Problems;
 use crate::host::{HOST_FORM, is_host};
 use crate::secret::Secret;
@@ -37,17 +38,6 @@ pub struct Upstream {
     pub token_realms: Vec<String>,
     /// Whether a repository of one component means `library/` plus that component.
     pub docker_library: bool,
-}
-
-/// What we log in with at an upstream.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Credentials {
-    /// The user name; not secret.
-    pub username: String,
-    /// The password, or what `password_file` held when the configuration was loaded.
-    pub password: Secret,
-    /// Where the password came from, if from a file.
-    pub password_file: Option<PathBuf>,
 }
 
 /// An `[[upstream]]` table as written. `url`, `token_realms` and `docker_library` may be left out for the
@@ -110,7 +100,12 @@ impl Entry {
             let text = format!("{realm:?} is not {HOST_FORM}");
             problems.add(format!("{key}.token_realms[{index}]"), text);
         }
-        let credentials = self.credentials(key, read, problems);
+        let login = Login {
+            username: self.username.as_deref(),
+            password: self.password.as_ref(),
+            password_file: self.password_file.as_deref(),
+        };
+        let credentials = login.check(key, read, problems);
         let url = self.url(key, problems)?;
         if credentials.is_some() && !url.is_https() && !url.is_loopback() {
             let text = "must be https:// when there is a username, plain http would show the password";
@@ -136,44 +131,6 @@ impl Entry {
             return None;
         };
         problems.keep(format!("{key}.url"), text.parse())
-    }
-
-    fn credentials(
-        &self,
-        key: &str,
-        read: &dyn Fn(&Path) -> Result<String, String>,
-        problems: &mut Problems,
-    ) -> Option<Credentials> {
-        let password = match (&self.password, &self.password_file) {
-            (Some(_), Some(_)) => {
-                problems.add(
-                    format!("{key}.password"),
-                    "is given together with password_file, keep one of them",
-                );
-                return None;
-            }
-            (Some(password), None) => password.clone(),
-            (None, Some(file)) => Secret::new(problems.keep(format!("{key}.password_file"), read(file))?),
-            (None, None) if self.username.is_none() => return None,
-            (None, None) => {
-                problems.add(format!("{key}.username"), "is given without password or password_file");
-                return None;
-            }
-        };
-        if password.expose().is_empty() {
-            problems.add(format!("{key}.password"), "is empty");
-        }
-        match self.username.clone().filter(|name| !name.is_empty()) {
-            Some(username) => Some(Credentials {
-                username,
-                password,
-                password_file: self.password_file.clone(),
-            }),
-            None => {
-                problems.add(format!("{key}.username"), "is missing, a password needs one");
-                None
-            }
-        }
     }
 }
 

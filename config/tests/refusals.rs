@@ -39,7 +39,7 @@ const VALUES: &[(&str, &str)] = &[
     ),
     (
         "[cach]",
-        "FILE: cach: unknown key, expected one of `store`, `log`, `server`, `admin`, `cache`, `buildkit`, `patch`, `listener`, `upstream`, `rule`",
+        "FILE: cach: unknown key, expected one of `store`, `log`, `server`, `admin`, `cache`, `buildkit`, `patch`, `scan`, `listener`, `upstream`, `rule`, `repository`",
     ),
     (
         "[cache]\nttl = 1",
@@ -215,6 +215,14 @@ const RULES: &[(&str, &str)] = &[
         "rule[0].wait: is allowed with action \"patch\" only, this one is \"pass\"",
     ),
     (
+        "match = \"**\"\naction = \"pass\"\npatch = \"security\"",
+        "rule[0].patch: is allowed with action \"patch\" only, this one is \"pass\"",
+    ),
+    (
+        "match = \"**\"\naction = \"patch\"\npatch = \"all\"\non_timeout = \"deny\"\non_failure = \"deny\"",
+        "rule[0].patch: \"all\" is not allowed, use \"outdated\", \"security\", or \"fixable:\" and one of negligible, low, medium, high, critical (found \"all\")",
+    ),
+    (
         "match = \"**\"\naction = \"deny\"\non_failure = \"deny\"",
         "rule[0].on_failure: is allowed with action \"patch\" only, this one is \"deny\"",
     ),
@@ -235,6 +243,39 @@ const RULES: &[(&str, &str)] = &[
         "rule[1].name: \"a\" is already the name of another [[rule]]",
     ),
 ];
+
+/// The lines of a `[[repository]]`, and the error without the file.
+const REPOSITORIES: &[(&str, &str)] = &[
+    (
+        "match = []",
+        "repository[0].match: is empty, give at least one beginning of a URL",
+    ),
+    (
+        "match = \"ftp://a\"",
+        "repository[0].match[0]: must be the beginning of a URL, such as \"deb.example.org/debian\" or \"https://*.example.com\"",
+    ),
+    (
+        "match = \"a\"\nmirror = \"a\"",
+        "repository[0].mirror: must be an absolute URL, such as \"https://registry.example.com\"",
+    ),
+    (
+        "match = \"a.example\"\nusername = \"u\"\npassword = \"hunter2\"",
+        "repository[0].match: must be https:// when there is a username, plain http would show the password",
+    ),
+    (
+        "match = \"a.example\"\nunsigned = \"maybe\"",
+        "repository[0].unsigned: \"maybe\" is not allowed, use one of: refuse, allow (found \"maybe\")",
+    ),
+];
+
+#[test]
+fn a_wrong_repository_is_told() {
+    for (lines, expected) in REPOSITORIES {
+        let text = refusal(&format!("[[repository]]\n{lines}\n"), &[]);
+        assert_eq!(text, format!("FILE: {expected}"));
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
 
 /// A variable, its value, and the whole error.
 const VARIABLES: &[(&str, &str, &str)] = &[
