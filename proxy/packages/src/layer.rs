@@ -2,16 +2,20 @@
 //! deterministic. Layers come from strangers: every size, count and name is limited, and nothing panics.
 
 mod archive;
+mod collect;
 mod compression;
 mod error;
 mod files;
+mod go;
 mod limits;
 mod merge;
 mod normalise;
 mod omit;
 mod path;
+mod pattern;
 mod pax;
 mod read;
+mod stored;
 mod wanted;
 
 pub use compression::Compression;
@@ -21,7 +25,10 @@ pub use limits::Limits;
 pub use merge::{Files, merge};
 pub use normalise::{Normalise, Normalised, normalise};
 pub use omit::Omit;
+pub use pattern::Pattern;
+pub(crate) use pattern::{DotnetDeps, NodePackage};
 pub use read::read;
+pub use stored::StoredError;
 pub use wanted::Wanted;
 
 #[cfg(test)]

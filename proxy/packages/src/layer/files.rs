@@ -1,18 +1,14 @@
-//! What one layer says about the wanted files.
+//! What one layer says about the wanted files: what is there, and what it takes away from the layers below.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tar::EntryType;
-
-use crate::layer::archive::Member;
-use crate::layer::path::{self, OPAQUE, WHITEOUT};
-use crate::layer::wanted::Interest;
+use crate::layer::path;
 use crate::layer::{Error, Limits, Wanted};
 
 /// What one layer says about the wanted files and the directories above them. Paths are clean: relative to
-/// the root, without `.` and `..`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// the root, without `.` and `..`. Equal to another that says the same.
+#[derive(Clone, Debug, Default)]
 pub struct LayerFiles {
     /// What the layer was searched for.
     pub(crate) wanted: Arc<Wanted>,
@@ -22,7 +18,10 @@ pub struct LayerFiles {
     pub(crate) whiteouts: BTreeSet<String>,
     /// Directories whose content in the layers below is removed.
     pub(crate) opaque: BTreeSet<String>,
+    pub(crate) truncated: bool,
     kept_bytes: u64,
+    loose_bytes: u64,
+    loose_files: u64,
 }
 
 /// What one remembered path costs besides its bytes: its node in a map, and what the allocator adds.
@@ -31,7 +30,7 @@ const PER_PATH: u64 = 64;
 /// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A wanted file with its content.
+    /// A wanted file with its content; of a file that was wanted by a pattern the part that tells packages.
     File(Arc<[u8]>),
     /// A symbolic link with its target as written.
     Symlink(String),
@@ -41,6 +40,20 @@ pub enum Node {
     Directory,
     /// Anything else, or a file whose content was not wanted.
     Other,
+    /// A wanted file that was not read, for it has more bytes than this.
+    TooLarge(u64),
+    /// An executable that Go built, with what it says of its modules.
+    GoBuild(Arc<[u8]>),
+}
+
+impl Node {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::File(bytes) | Self::GoBuild(bytes) => bytes.len() as u64,
+            Self::Symlink(target) | Self::HardLink(target) => target.len() as u64,
+            Self::Directory | Self::Other | Self::TooLarge(_) => 0,
+        }
+    }
 }
 
 impl LayerFiles {
@@ -66,7 +79,25 @@ impl LayerFiles {
     /// layers of an image, which are held together until they are merged; a merge shares the content.
     #[must_use]
     pub fn kept_bytes(&self) -> u64 {
-        self.kept_bytes
+        self.kept_bytes.saturating_add(self.loose_bytes)
+    }
+
+    /// Whether the layer has more than was remembered for the sake of files that are wanted by a pattern: some of those
+    /// are missing then, and some that the layer removes may be found in those below. Everything else is complete.
+    #[must_use]
+    pub fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Forgets what was remembered for the sake of files that are wanted by a pattern, for an image whose layers hold more
+    /// together than they may. [`truncated`](Self::truncated) from then on, if there was anything.
+    pub fn forget_loose(&mut self) {
+        let before = self.loose_bytes;
+        self.nodes.retain(|path, _| self.wanted.interest(path).is_firm());
+        self.whiteouts.retain(|path| self.wanted.interest(path).is_firm());
+        self.opaque.retain(|path| self.wanted.interest(path).is_firm());
+        (self.loose_bytes, self.loose_files) = (0, 0);
+        self.truncated |= before > 0;
     }
 
     /// Nothing yet.
@@ -77,103 +108,83 @@ impl LayerFiles {
         }
     }
 
-    /// Notes an entry when it matters. `content` reads at most so many bytes of it, or nothing if there are more.
-    /// Names that are not UTF-8 cannot be wanted.
-    pub(crate) fn add(
+    /// How many bytes of content there is room for, besides those of loose files.
+    pub(crate) fn room(&self, limits: &Limits) -> u64 {
+        limits.kept_bytes.saturating_sub(self.kept_bytes)
+    }
+
+    /// Remembers what is at a path. What is loose is left out once there is no room for it.
+    pub(crate) fn put(&mut self, path: String, node: Node, firm: bool, limits: &Limits) -> Result<(), Error> {
+        let bytes = node.bytes();
+        self.put_shared(path, node, bytes, firm, limits)
+    }
+
+    /// The same for content of which another path has some already, so that only so many bytes are new.
+    pub(crate) fn put_shared(
         &mut self,
-        member: &Member,
+        path: String,
+        node: Node,
+        new: u64,
+        firm: bool,
         limits: &Limits,
-        content: impl FnOnce(u64) -> Result<Option<Vec<u8>>, Error>,
     ) -> Result<(), Error> {
-        let Ok(path) = std::str::from_utf8(&member.path).map(path::clean) else {
-            return Ok(());
-        };
-        if self.add_whiteout(&path, limits)? {
-            return Ok(());
+        if self.count((path.len() as u64).saturating_add(new), firm, limits)? {
+            self.nodes.insert(path, node);
         }
-        let interest = self.wanted.interest(&path);
-        if interest == Interest::No {
-            return Ok(());
-        }
-        self.count((path.len() + member.link.len()) as u64 + PER_PATH, limits)?;
-        let link = || String::from_utf8_lossy(&member.link).into_owned();
-        let node = match member.header.entry_type() {
-            EntryType::Directory => Node::Directory,
-            EntryType::Symlink => Node::Symlink(link()),
-            EntryType::Link => self.hard_link(path::clean(&link())),
-            EntryType::Regular | EntryType::Continuous if interest == Interest::File => {
-                Node::File(self.keep(&path, limits.file_bytes, limits, content)?)
-            }
-            EntryType::Regular | EntryType::Continuous if interest == Interest::Listed => {
-                Node::File(self.keep(&path, limits.listed_file_bytes, limits, content)?)
-            }
-            _ => Node::Other,
-        };
-        self.nodes.insert(path, node);
         Ok(())
     }
 
-    fn add_whiteout(&mut self, path: &str, limits: &Limits) -> Result<bool, Error> {
-        let (parent, name) = path::split(path);
-        if name == OPAQUE {
-            if self.wanted.interest(parent) != Interest::No {
-                self.count(parent.len() as u64 + PER_PATH, limits)?;
-                self.opaque.insert(parent.to_owned());
-            }
-            return Ok(true);
+    /// Remembers that a path is removed from the layers below, in the same way.
+    pub(crate) fn put_whiteout(&mut self, path: String, firm: bool, limits: &Limits) -> Result<(), Error> {
+        if self.count(path.len() as u64, firm, limits)? {
+            self.whiteouts.insert(path);
         }
-        let Some(hidden) = name.strip_prefix(WHITEOUT) else {
-            return Ok(false);
-        };
-        let hidden = path::join(parent, hidden);
-        if self.wanted.interest(&hidden) != Interest::No {
-            self.count(hidden.len() as u64 + PER_PATH, limits)?;
-            self.whiteouts.insert(hidden);
-        }
-        Ok(true)
+        Ok(())
     }
 
-    fn keep(
-        &mut self,
-        path: &str,
-        most: u64,
-        limits: &Limits,
-        content: impl FnOnce(u64) -> Result<Option<Vec<u8>>, Error>,
-    ) -> Result<Arc<[u8]>, Error> {
-        let left = limits.kept_bytes.saturating_sub(self.kept_bytes);
-        let bytes = content(most.min(left))?.ok_or_else(|| {
-            if left < most {
-                too_much(limits)
+    /// Remembers that a directory hides what the layers below have in it, in the same way.
+    pub(crate) fn put_opaque(&mut self, path: String, firm: bool, limits: &Limits) -> Result<(), Error> {
+        if self.count(path.len() as u64, firm, limits)? {
+            self.opaque.insert(path);
+        }
+        Ok(())
+    }
+
+    /// Counts one more path with so many bytes; false when it is loose and there is no room for it.
+    fn count(&mut self, bytes: u64, firm: bool, limits: &Limits) -> Result<bool, Error> {
+        let bytes = bytes.saturating_add(PER_PATH);
+        if firm {
+            self.kept_bytes = self.kept_bytes.saturating_add(bytes);
+            return if self.kept_bytes > limits.kept_bytes {
+                Err(too_much(limits))
             } else {
-                Error::FileTooLarge {
-                    path: path.to_owned(),
-                    limit: most,
-                }
-            }
-        })?;
-        self.count(bytes.len() as u64, limits)?;
-        Ok(bytes.into())
-    }
-
-    fn count(&mut self, bytes: u64, limits: &Limits) -> Result<(), Error> {
-        self.kept_bytes = self.kept_bytes.saturating_add(bytes);
-        if self.kept_bytes > limits.kept_bytes {
-            return Err(too_much(limits));
+                Ok(true)
+            };
         }
-        Ok(())
-    }
-
-    /// The content that a hard link shares, for a tar has the file before its links. Other links stay what
-    /// they are: `merge` may find the file in a layer below.
-    fn hard_link(&self, target: String) -> Node {
-        match self.nodes.get(&target) {
-            Some(Node::File(bytes)) => Node::File(Arc::clone(bytes)),
-            _ => Node::HardLink(target),
+        let sum = self.loose_bytes.saturating_add(bytes);
+        if sum > limits.loose_bytes || self.loose_files >= limits.loose_files {
+            self.truncated = true;
+            return Ok(false);
         }
+        (self.loose_bytes, self.loose_files) = (sum, self.loose_files + 1);
+        Ok(true)
     }
 }
 
-fn too_much(limits: &Limits) -> Error {
+impl PartialEq for LayerFiles {
+    /// The counts do not matter: a layer that has a path twice counts it twice.
+    fn eq(&self, other: &Self) -> bool {
+        let said = |files: &Self| (files.truncated, Arc::clone(&files.wanted));
+        said(self) == said(other)
+            && self.nodes == other.nodes
+            && self.whiteouts == other.whiteouts
+            && self.opaque == other.opaque
+    }
+}
+
+impl Eq for LayerFiles {}
+
+pub(crate) fn too_much(limits: &Limits) -> Error {
     Error::TooMuch {
         what: "bytes of wanted files",
         limit: limits.kept_bytes,

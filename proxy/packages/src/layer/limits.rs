@@ -9,14 +9,21 @@ use std::rc::Rc;
 pub struct Limits {
     /// Entries.
     pub entries: u64,
-    /// Bytes of one wanted file.
+    /// Bytes of a wanted file that is a whole database: rpm's, which holds every package's files and texts.
+    pub database_bytes: u64,
+    /// Bytes of one other wanted file.
     pub file_bytes: u64,
     /// Bytes of one file that is wanted for its directory: there are many of those, and each is small.
     pub listed_file_bytes: u64,
-    /// Bytes of all wanted files together, and of what is remembered about them ([`LayerFiles::kept_bytes`]).
-    ///
-    /// [`LayerFiles::kept_bytes`]: crate::layer::LayerFiles::kept_bytes
+    /// Bytes of all wanted files together, and of what is remembered about them.
     pub kept_bytes: u64,
+    /// Bytes of one file that is wanted by a pattern. One that is larger is left out.
+    pub loose_file_bytes: u64,
+    /// Bytes of all that is remembered for the sake of files that are wanted by a pattern, besides `kept_bytes`: the part of
+    /// them that tells packages, their paths, and what could hide them. What exceeds it is left out.
+    pub loose_bytes: u64,
+    /// Paths that are remembered for that, likewise.
+    pub loose_files: u64,
     /// Bytes after decompression.
     pub unpacked_bytes: u64,
     /// Bytes after decompression per compressed byte, once `unpacked_free` is used up. gzip cannot exceed
@@ -38,9 +45,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             entries: 2_000_000,
+            database_bytes: 256 * 1024 * 1024,
             file_bytes: 64 * 1024 * 1024,
             listed_file_bytes: 1024 * 1024,
-            kept_bytes: 64 * 1024 * 1024,
+            kept_bytes: (256 + 32) * 1024 * 1024,
+            loose_file_bytes: 2 * 1024 * 1024,
+            loose_bytes: 32 * 1024 * 1024,
+            loose_files: 200_000,
             unpacked_bytes: 64 * 1024 * 1024 * 1024,
             ratio: 1032,
             unpacked_free: 1024 * 1024 * 1024,

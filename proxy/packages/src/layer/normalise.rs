@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Seek, Write};
 use tar::{EntryType, Header};
 
 use crate::layer::archive::{Archive, Member};
+use crate::layer::collect::Collector;
 use crate::layer::omit::DEFAULTS;
 use crate::layer::pax::{self, Record};
 use crate::layer::{Error, LayerFiles, Limits, Omit, Wanted};
@@ -100,7 +101,7 @@ fn write<W: Write>(
     rules: &Normalise,
 ) -> Result<LayerFiles, Error> {
     let mut archive = Archive::new(input, rules.limits);
-    let mut files = LayerFiles::new(&rules.wanted);
+    let mut files = Collector::new(&rules.wanted, &rules.limits);
     let mut keep = keep.iter();
     while let Some(member) = archive.next()? {
         if keep.next() != Some(&true) {
@@ -108,7 +109,7 @@ fn write<W: Write>(
         }
         writer.header(&member)?;
         let mut content = None;
-        files.add(&member, &rules.limits, |most| {
+        files.add(&member, |most| {
             content = archive.read_content(most)?;
             Ok(content.clone())
         })?;
@@ -119,7 +120,7 @@ fn write<W: Write>(
         writer.pad(member.size)?;
     }
     writer.finish()?;
-    Ok(files)
+    Ok(files.finish())
 }
 
 fn buffered(input: impl Read) -> impl BufRead {

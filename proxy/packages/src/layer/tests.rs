@@ -2,6 +2,8 @@
 
 mod hostile;
 mod kit;
+mod loose;
 mod merge;
 mod normalise;
 mod read;
+mod stored;

@@ -32,7 +32,11 @@ pub(super) fn entry<'a>(kind: EntryType) -> Entry<'a> {
 }
 
 impl Tar {
-    pub(super) fn add(mut self, path: &str, entry: &Entry<'_>, content: &[u8]) -> Self {
+    pub(super) fn add(self, path: &str, entry: &Entry<'_>, content: &[u8]) -> Self {
+        self.add_with_mode(path, entry, content, 0o644)
+    }
+
+    pub(super) fn add_with_mode(mut self, path: &str, entry: &Entry<'_>, content: &[u8], mode: u32) -> Self {
         if !entry.records.is_empty() {
             let records = entry.records.iter().map(|(key, value)| Record {
                 key: key.as_bytes().to_vec(),
@@ -43,6 +47,7 @@ impl Tar {
         }
         let mut header = Header::new_gnu();
         header.set_mtime(entry.mtime);
+        header.set_mode(mode);
         header.set_uid(7);
         header.set_gid(8);
         header.set_username(entry.owner).unwrap();
@@ -72,7 +77,6 @@ impl Tar {
         let name = &path.as_bytes()[..path.len().min(100)];
         header.as_old_mut().name[..name.len()].copy_from_slice(name);
         header.set_entry_type(kind);
-        header.set_mode(0o644);
         header.set_size(content.len() as u64);
         header.set_cksum();
         self.0.extend_from_slice(header.as_bytes());

@@ -143,3 +143,74 @@ fn media_types() {
         assert_eq!(Compression::of_media_type(text), expected, "{text}");
     }
 }
+
+#[test]
+fn each_package_manager_has_its_files() {
+    let kept = [
+        "usr/lib/sysimage/rpm/rpmdb.sqlite",
+        "usr/share/rpm/Packages.db",
+        "var/lib/rpm/Packages",
+        "var/lib/rpmmanifest/container-manifest-2",
+        "etc/yum.repos.d/fedora.repo",
+        "etc/dnf/vars/releasever",
+        "etc/pki/rpm-gpg/RPM-GPG-KEY",
+        "etc/zypp/locks",
+        "etc/apk/world",
+        "etc/apk/keys/a.rsa.pub",
+        "usr/lib/apk/db/installed",
+        "etc/apt/preferences.d/pin",
+        "usr/share/keyrings/debian.gpg",
+        "var/lib/pacman/local/glibc-2.40-1/desc",
+    ];
+    let other = [
+        "var/lib/rpm/__db.001",
+        "etc/yum.repos.d/deeper/x.repo",
+        "var/lib/pacman/local/glibc-2.40-1/files",
+        "var/lib/pacman/sync/core.db",
+        "app/node_modules/a/package.json",
+    ];
+    let tar = kept
+        .iter()
+        .chain(&other)
+        .fold(Tar::default(), |tar, path| tar.file(path, path));
+    let layer = tar.layer();
+    for path in kept {
+        assert_eq!(content(&layer, path), Some(path));
+    }
+    for path in other {
+        assert_eq!(content(&layer, path), None, "{path}");
+    }
+}
+
+#[test]
+fn a_database_may_be_larger_than_other_files() {
+    let limits = Limits {
+        database_bytes: 20,
+        file_bytes: 10,
+        ..Limits::default()
+    };
+    let within = |path: &str, bytes: usize| {
+        let tar = Tar::default().file(path, &"x".repeat(bytes)).end();
+        read(tar.as_slice(), Compression::Detect, &Wanted::packages(), &limits).map_err(|error| error.to_string())
+    };
+    assert!(within("var/lib/rpm/rpmdb.sqlite", 20).is_ok());
+    let (database, status) = (
+        within("var/lib/rpm/rpmdb.sqlite", 21),
+        within("var/lib/dpkg/status", 11),
+    );
+    assert_eq!(
+        database.unwrap_err(),
+        "var/lib/rpm/rpmdb.sqlite in the layer is larger than 20 bytes"
+    );
+    assert_eq!(
+        status.unwrap_err(),
+        "var/lib/dpkg/status in the layer is larger than 10 bytes"
+    );
+}
+
+#[test]
+fn threads_may_share_what_was_read() {
+    fn shared<T: Send + Sync>() {}
+    shared::<LayerFiles>();
+    shared::<crate::layer::Files>();
+}
