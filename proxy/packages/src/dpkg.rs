@@ -8,11 +8,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::version::{self, Version};
+use crate::inventory::Source;
+use crate::version::{self, Family, Version};
 
 mod package;
 
-pub use package::{Flag, MultiArch, Package, Source, State, Status, Want};
+pub use package::{Flag, MultiArch, Package, State, Status, Want};
+pub(crate) use package::{is_architecture, is_name, split_source};
 
 /// The size limit that fits any real database, in bytes: a full desktop has about 10 MiB.
 pub const DEFAULT_LIMIT: u64 = 64 * 1024 * 1024;
@@ -202,7 +204,7 @@ impl Stanza {
             return Ok(None);
         };
         let [name, status, architecture, version, source, multi_arch, essential] = self.values;
-        let name = at.checked("Package", name, package::is_name)?;
+        let name = at.checked("Package", name, is_name)?;
         let status = match (status, kind) {
             (None, Kind::Fragment) => Status::INSTALLED,
             (status, _) => at.word("Status", &status.ok_or_else(|| at.missing("Status"))?)?,
@@ -212,7 +214,7 @@ impl Stanza {
             None if status.state == State::Installed => return Err(at.missing("Version")),
             None => return Ok(None),
         };
-        let architecture = at.checked("Architecture", architecture, package::is_architecture)?;
+        let architecture = at.checked("Architecture", architecture, is_architecture)?;
         let source = at.source(source.as_deref(), &name, &version)?;
         let multi_arch = multi_arch.map_or(Ok(MultiArch::No), |text| at.word("Multi-Arch", &text))?;
         let essential = essential.is_some_and(|text| text == "yes");
@@ -266,7 +268,7 @@ impl Position<'_> {
     }
 
     fn version(&self, field: &'static str, text: &str) -> Result<Version, Error> {
-        text.parse().map_err(|source| Error::Version {
+        Version::parse(Family::Deb, text).map_err(|source| Error::Version {
             file: self.file.to_owned(),
             line: self.line,
             field,
@@ -275,8 +277,8 @@ impl Position<'_> {
     }
 
     fn source(&self, field: Option<&str>, binary: &str, version: &Version) -> Result<Source, Error> {
-        let (name, own) = package::split_source(field, binary);
-        let name = self.checked("Source", Some(name.to_owned()), package::is_name)?;
+        let (name, own) = split_source(field, binary);
+        let name = self.checked("Source", Some(name.to_owned()), is_name)?;
         let version = own.map_or_else(|| Ok(version.clone()), |text| self.version("Source", text))?;
         Ok(Source { name, version })
     }

@@ -5,9 +5,13 @@ use std::process::Command;
 
 use patchport_packages::dpkg::{self, DEFAULT_LIMIT, Kind, MultiArch, State, Want};
 use patchport_packages::inventory::{Inventory, Manager, changes};
-use patchport_packages::{OsRelease, Version};
+use patchport_packages::{Family, OsRelease, Version, version};
 use proptest::prelude::{ProptestConfig, any};
 use proptest::{collection, prop_assert_eq, proptest};
+
+fn deb(text: &str) -> Result<Version, version::Error> {
+    Version::parse(Family::Deb, text)
+}
 
 fn parse(text: &str) -> Result<Vec<dpkg::Package>, dpkg::Error> {
     dpkg::read("status", Kind::Status, text.as_bytes(), DEFAULT_LIMIT)
@@ -197,7 +201,7 @@ fn versions_compare_as_dpkg_does() {
     }
     let texts: Vec<(&str, Version)> = VERSIONS
         .iter()
-        .filter_map(|text| Some((*text, text.parse().ok()?)))
+        .filter_map(|text| Some((*text, deb(text).ok()?)))
         .collect();
     assert_eq!(texts.len(), VERSIONS.len() - 1, "only the empty revision is refused");
     // Each with its seven followers in a stride that mixes them: 300 pairs, one process each.
@@ -236,11 +240,11 @@ fn texts_that_are_no_versions() {
         ("١.0", "has a character"),
     ];
     for (text, expected) in table {
-        let error = text.parse::<Version>().unwrap_err().to_string();
+        let error = deb(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{text:?}: {error}");
     }
     assert_eq!(
-        "1".repeat(513).parse::<Version>().unwrap_err().to_string(),
+        deb(&"1".repeat(513)).unwrap_err().to_string(),
         "version is longer than 512 bytes"
     );
 }
@@ -296,7 +300,7 @@ fn changes_between_two_inventories() {
     let text = serde_json::to_string(&before).unwrap();
     assert_eq!(serde_json::from_str::<Inventory>(&text).unwrap(), before);
     assert!(
-        text.contains(r#""version":"1.0-1""#) && text.contains(r#""manager":"dpkg""#),
+        text.contains(r#""version":"deb:1.0-1""#) && text.contains(r#""manager":"dpkg""#),
         "{text}"
     );
 }
@@ -312,7 +316,7 @@ proptest! {
 
     #[test]
     fn versions_are_ordered_consistently(one in "[0-9]{0,30}[a-zA-Z0-9.+~:-]{0,12}", other in "[0-9]{0,30}[a-zA-Z0-9.+~:-]{0,12}") {
-        if let (Ok(one), Ok(other)) = (one.parse::<Version>(), other.parse::<Version>()) {
+        if let (Ok(one), Ok(other)) = (deb(&one), deb(&other)) {
             prop_assert_eq!(one.cmp(&other), other.cmp(&one).reverse());
             prop_assert_eq!(one.cmp(&one), std::cmp::Ordering::Equal);
         }

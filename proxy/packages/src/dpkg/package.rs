@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::inventory::Source;
 use crate::version::Version;
 
 /// A stanza of the database.
@@ -44,15 +45,6 @@ impl Package {
     pub fn is_held(&self) -> bool {
         self.is_installed() && self.status.want == Want::Hold
     }
-}
-
-/// A source package.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// Its name; the binary's when the stanza has no `Source`.
-    pub name: String,
-    /// Its version; the binary's when `Source` has none in parentheses.
-    pub version: Version,
 }
 
 /// The three words of `Status`.
