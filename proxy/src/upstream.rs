@@ -17,8 +17,7 @@ mod auth;
 pub mod client;
 #[cfg(test)]
 mod conformance;
-mod connect;
-mod origin;
+pub mod layout;
 
 pub use client::Client;
 

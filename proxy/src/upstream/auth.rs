@@ -13,7 +13,7 @@ use moka::Expiry;
 use moka::future::Cache;
 use serde::Deserialize;
 
-use super::origin::Origin;
+use crate::net::origin::Origin;
 
 /// The largest answer of a token service, in bytes.
 pub(super) const MAX_TOKEN_ANSWER: usize = 64 * 1024;

@@ -3,7 +3,6 @@
 //! Every answer has a size limit and a deadline; redirects and token realms are followed only where the `origin` module allows;
 //! manifests are verified before they are returned.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +20,10 @@ use patchport_oci::manifest::MAX_SIZE as MAX_MANIFEST;
 use patchport_oci::{Digest, Hasher, Manifest, Reference, Repository, Tag, media_type};
 
 use super::auth::{self, Challenge, Credentials};
-use super::connect::{self, HttpClient, TlsError};
-use super::origin::Origin;
 use super::{Download, Upstream, UpstreamError};
+use crate::net::connect::{self, HttpClient, TlsError};
+use crate::net::origin::Origin;
+use crate::respond::chain;
 
 const MAX_REDIRECTS: usize = 5;
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -441,19 +441,4 @@ fn named_digest(response: &Response<Incoming>) -> Option<Digest> {
 
 fn length(response: &Response<Incoming>) -> Option<u64> {
     response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// An error and its causes in one line, each text once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut seen = HashSet::new();
-    let mut texts = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if seen.insert(text.clone()) {
-            texts.push(text);
-        }
-        next = error.source();
-    }
-    texts.join(": ")
 }

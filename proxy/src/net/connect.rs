@@ -1,6 +1,6 @@
-//! The HTTP client of one upstream: hyper over rustls, with deadlines and a guarded resolver.
+//! HTTP over rustls, with deadlines and a guarded resolver.
 //!
-//! Names that upstream leads us to are resolved with local addresses taken out, so that a rebinding name reaches nothing
+//! Names that others lead us to are resolved with local addresses taken out, so that a rebinding name reaches nothing
 //! on this machine or its link.
 
 use std::future::Future;
@@ -27,7 +27,7 @@ use tower::Service;
 use super::origin::is_local_address;
 
 /// A client for requests without a body.
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector<GuardedResolver>>, Empty<Bytes>>;
+pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector<GuardedResolver>>, Empty<Bytes>>;
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -41,21 +41,13 @@ pub struct TlsError {
 ///
 /// # Errors
 /// When the file `ca` holds no usable certificate.
-pub(super) fn client(ca: Option<&Path>, allow_local: bool, connect_timeout: Duration) -> Result<HttpClient, TlsError> {
+pub(crate) fn client(ca: Option<&Path>, allow_local: bool, connect_timeout: Duration) -> Result<HttpClient, TlsError> {
     let mut http = HttpConnector::new_with_resolver(GuardedResolver { allow_local });
     http.enforce_http(false);
     http.set_connect_timeout(Some(connect_timeout));
     http.set_nodelay(true);
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError {
-            subject: "the TLS provider".into(),
-            reason: error.to_string(),
-        })?
-        .with_root_certificates(roots(ca)?)
-        .with_no_client_auth();
     let https = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
+        .with_tls_config(tls(ca)?)
         .https_or_http()
         .enable_http1()
         .enable_http2()
@@ -65,6 +57,20 @@ pub(super) fn client(ca: Option<&Path>, allow_local: bool, connect_timeout: Dura
         .pool_timer(TokioTimer::new())
         .timer(TokioTimer::new())
         .build(https))
+}
+
+/// TLS that trusts the roots in the file `ca`, else the system's.
+///
+/// # Errors
+/// When the file `ca` holds no usable certificate.
+pub(crate) fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig, TlsError> {
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError {
+            subject: "the TLS provider".into(),
+            reason: error.to_string(),
+        })?;
+    Ok(builder.with_root_certificates(roots(ca)?).with_no_client_auth())
 }
 
 /// The operator's own roots where there are some, else the system's, else those that ship with us.
@@ -91,8 +97,28 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
 
 /// The system's resolver, perhaps without answers that point at this machine or its link.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct GuardedResolver {
-    allow_local: bool,
+pub(crate) struct GuardedResolver {
+    pub(crate) allow_local: bool,
+}
+
+impl GuardedResolver {
+    /// The addresses of a name that may be dialled.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(crate) async fn resolve(self, host: String) -> io::Result<Vec<SocketAddr>> {
+        let name = host.clone();
+        let resolve = move || (name.as_str(), 0).to_socket_addrs();
+        let mut addresses: Vec<_> = tokio::task::spawn_blocking(resolve)
+            .await
+            .map_err(io::Error::other)??
+            .collect();
+        addresses.retain(|address| self.allow_local || !is_local_address(address.ip()));
+        if addresses.is_empty() {
+            return Err(io::Error::other(format!("{host} has no address that may be dialled")));
+        }
+        Ok(addresses)
+    }
 }
 
 impl Service<Name> for GuardedResolver {
@@ -105,22 +131,7 @@ impl Service<Name> for GuardedResolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let allow_local = self.allow_local;
-        Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let resolve = move || (host.as_str(), 0).to_socket_addrs();
-            let mut addresses: Vec<_> = tokio::task::spawn_blocking(resolve)
-                .await
-                .map_err(io::Error::other)??
-                .collect();
-            addresses.retain(|address| allow_local || !is_local_address(address.ip()));
-            if addresses.is_empty() {
-                return Err(io::Error::other(format!(
-                    "{} has no address that may be dialled",
-                    name.as_str()
-                )));
-            }
-            Ok(addresses.into_iter())
-        })
+        let resolver = *self;
+        Box::pin(async move { Ok(resolver.resolve(name.as_str().to_owned()).await?.into_iter()) })
     }
 }

@@ -9,18 +9,18 @@ use http::Uri;
 
 /// Scheme, host and port of a URL, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// Whether the scheme is `https`.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// Host name in lower case, or an address without brackets.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// Port.
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Origin {
     /// The origin of an absolute `http` or `https` URL without user information; `None` for anything else.
-    pub(super) fn of(url: &Uri) -> Option<Self> {
+    pub(crate) fn of(url: &Uri) -> Option<Self> {
         let tls = match url.scheme_str()? {
             "https" => true,
             "http" => false,
@@ -40,14 +40,14 @@ impl Origin {
     }
 
     /// Whether the host is written as, or known to be, this machine or its link.
-    pub(super) fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.host == "localhost"
             || self.host.ends_with(".localhost")
             || self.host.parse::<IpAddr>().is_ok_and(is_local_address)
     }
 
     /// Why a request that started at `self` must not go on to `target`; `None` when it may.
-    pub(super) fn refuses(&self, target: &Self) -> Option<String> {
+    pub(crate) fn refuses(&self, target: &Self) -> Option<String> {
         if self.tls && !target.tls {
             return Some(format!("{} would be asked without TLS", target.host));
         }
@@ -72,7 +72,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// Loopback, link-local (cloud metadata services live there), unspecified.
-pub(super) fn is_local_address(address: IpAddr) -> bool {
+pub(crate) fn is_local_address(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_broadcast(),
         IpAddr::V6(v6) => {

@@ -1,0 +1,417 @@
+//! Files of package repositories over HTTP: where the operator's table says, with a size limit and deadlines.
+//!
+//! The URLs come from images, so from strangers: this machine and its link are reached only where the table says so, redirects
+//! are held to the same rules, and what a URL carries of a user or a query is never shown.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use patchport_config::{Credentials, Repository, Tolerance};
+use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
+use reqwest::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::net::connect::{self, GuardedResolver, TlsError};
+use crate::net::origin::Origin;
+use crate::respond::chain;
+
+const AGENT: &str = concat!("patchport/", env!("CARGO_PKG_VERSION"));
+const MAX_REDIRECTS: usize = 5;
+/// How long a server may take to begin its answer, and to send the next byte.
+const STALL: Duration = Duration::from_secs(10);
+/// How long one file may take in all.
+const WHOLE: Duration = Duration::from_secs(120);
+
+/// Fetches files of package repositories.
+pub struct Fetcher {
+    entries: Vec<Entry>,
+    /// For repositories that the table does not name.
+    unlisted: reqwest::Client,
+}
+
+/// An entry of the operator's table, and how to reach what it is about.
+struct Entry {
+    settings: Arc<Repository>,
+    client: reqwest::Client,
+}
+
+/// A place where a repository may be found.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Its URL, ending in a slash.
+    url: Url,
+    client: reqwest::Client,
+    /// What the operator says of it.
+    settings: Option<Arc<Repository>>,
+    credentials: Option<Credentials>,
+}
+
+/// What a server said of a file, to ask later whether it has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validators {
+    etag: Option<String>,
+    modified: Option<String>,
+}
+
+/// A server's answer.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The file.
+    File(Bytes, Validators),
+    /// It has not changed.
+    Unchanged,
+}
+
+/// Why a file was not fetched. URLs are shown without user and query.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The text is no URL of ours.
+    #[error("{url} is no http:// or https:// URL")]
+    Url {
+        /// The text, shortened.
+        url: String,
+    },
+    /// It is not there.
+    #[error("{url} does not exist ({status})")]
+    Missing {
+        /// The URL.
+        url: String,
+        /// 404 or 410.
+        status: u16,
+    },
+    /// The server says something else than yes.
+    #[error("{url} was answered with {status}")]
+    Status {
+        /// The URL.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+    /// The server cannot be reached, or stopped talking.
+    #[error("{url} cannot be read: {reason}")]
+    Unreachable {
+        /// The URL.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It is too large.
+    #[error("{url} is larger than {limit} bytes")]
+    TooLarge {
+        /// The URL.
+        url: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// It leads where it must not.
+    #[error("{url} is not read: {reason}; a [[repository]] entry that matches it would allow it")]
+    Untrusted {
+        /// The URL.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl FetchError {
+    /// Whether the same request may succeed later: the server is away or out of order.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Url { .. } | Self::Missing { .. } | Self::TooLarge { .. } | Self::Untrusted { .. } => false,
+        }
+    }
+
+    /// Whether the file is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+}
+
+impl Fetcher {
+    /// A fetcher that obeys the operator's table.
+    ///
+    /// # Errors
+    /// When a certificate or proxy cannot be used.
+    pub fn new(table: Vec<Repository>) -> anyhow::Result<Self> {
+        let entries = table.into_iter().map(|settings| {
+            let client = client(&settings).map_err(|error| {
+                let prefix = settings.prefixes.first().map(ToString::to_string).unwrap_or_default();
+                error.context(format!("cannot use the [[repository]] for {prefix}"))
+            })?;
+            let settings = Arc::new(settings);
+            Ok(Entry { settings, client })
+        });
+        Ok(Self {
+            entries: entries.collect::<anyhow::Result<_>>()?,
+            unlisted: builder(None, false)?.build()?,
+        })
+    }
+
+    /// Where the repository at `url` may be found, in the order to try: its mirror or itself, then the archives.
+    ///
+    /// # Errors
+    /// When `url` is none, or leads to this machine without the operator's word.
+    pub fn bases(&self, url: &str) -> Result<Vec<Base>, FetchError> {
+        let parsed = parse(url)?;
+        let bare = shown(&parsed);
+        for entry in &self.entries {
+            let settings = &entry.settings;
+            let Some(rest) = settings.prefixes.iter().find_map(|prefix| prefix.strip(&bare)) else {
+                continue;
+            };
+            let base = |url: &str, credentials: Option<&Credentials>| {
+                Ok(Base {
+                    url: parse(url)?,
+                    client: entry.client.clone(),
+                    settings: Some(Arc::clone(settings)),
+                    credentials: credentials.cloned(),
+                })
+            };
+            let below = |root: &patchport_config::Url| format!("{root}/{rest}");
+            let first = settings.mirror.as_ref().map_or_else(|| parsed.to_string(), below);
+            let mut bases = vec![base(&first, settings.credentials.as_ref())?];
+            for archive in &settings.archives {
+                bases.push(base(&below(archive), None)?);
+            }
+            return Ok(bases);
+        }
+        let origin = origin(&parsed)?;
+        if origin.is_local() {
+            return Err(FetchError::Untrusted {
+                url: shown(&parsed),
+                reason: format!("{} is an address of this machine or its link", origin.host),
+            });
+        }
+        Ok(vec![Base {
+            url: parsed,
+            client: self.unlisted.clone(),
+            settings: None,
+            credentials: None,
+        }])
+    }
+}
+
+impl Base {
+    /// Whether the operator believes an index of it without a good signature.
+    pub fn allows_unsigned(&self) -> bool {
+        self.settings
+            .as_ref()
+            .is_some_and(|settings| settings.unsigned == Tolerance::Allow)
+    }
+
+    /// Whether the operator believes an index of it that has expired.
+    pub fn allows_expired(&self) -> bool {
+        self.settings
+            .as_ref()
+            .is_some_and(|settings| settings.expired == Tolerance::Allow)
+    }
+
+    /// Files of keys that the operator trusts for it.
+    pub fn keys(&self) -> &[std::path::PathBuf] {
+        self.settings.as_ref().map_or(&[], |settings| &settings.keys)
+    }
+
+    /// Its URL, as it may be shown.
+    pub fn shown(&self) -> String {
+        shown(&self.url)
+    }
+
+    /// Fetches a file below it of at most `limit` bytes, unless it is as `known` says.
+    ///
+    /// # Errors
+    /// [`FetchError`] names the URL.
+    pub async fn fetch(&self, path: &str, limit: usize, known: Option<&Validators>) -> Result<Answer, FetchError> {
+        let url = self.url.join(path).map_err(|_| FetchError::Url {
+            url: path.chars().take(200).collect(),
+        })?;
+        // A path of an index must stay below the base: it cannot lead to another server.
+        if !url.as_str().starts_with(self.url.as_str()) {
+            return Err(FetchError::Untrusted {
+                url: shown(&url),
+                reason: "it leaves its repository".into(),
+            });
+        }
+        let whole = tokio::time::timeout(WHOLE, self.read(&url, limit, known)).await;
+        whole.unwrap_or_else(|_| Err(unreachable(&url, format!("it was not here within {WHOLE:?}"))))
+    }
+
+    async fn read(&self, url: &Url, limit: usize, known: Option<&Validators>) -> Result<Answer, FetchError> {
+        let response = self.followed(url, known).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if known.is_some() => return Ok(Answer::Unchanged),
+            status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
+                return Err(FetchError::Missing {
+                    url: shown(url),
+                    status: status.as_u16(),
+                });
+            }
+            status => {
+                return Err(FetchError::Status {
+                    url: shown(url),
+                    status: status.as_u16(),
+                });
+            }
+        }
+        let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        let validators = Validators {
+            etag: header(ETAG),
+            modified: header(LAST_MODIFIED),
+        };
+        Ok(Answer::File(body(url, response, limit).await?, validators))
+    }
+
+    /// Sends the request and follows redirects, without credentials as soon as the origin changes.
+    async fn followed(&self, url: &Url, known: Option<&Validators>) -> Result<Response, FetchError> {
+        let home = origin(url)?;
+        let mut next = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self.client.get(next.clone()).headers(conditions(known));
+            if let Some(user) = self
+                .credentials
+                .as_ref()
+                .filter(|_| origin(&next).is_ok_and(|own| own == home))
+            {
+                request = request.basic_auth(&user.username, Some(user.password.expose()));
+            }
+            let sent = tokio::time::timeout(STALL, request.send()).await;
+            let late = || unreachable(url, format!("no answer within {STALL:?}"));
+            let response = sent.map_err(|_| late())?;
+            // reqwest puts the URL into its errors, and that may carry a password.
+            let response = response.map_err(|error| unreachable(url, chain(&error.without_url())))?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(response);
+            }
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let location = location.and_then(|location| next.join(location).ok());
+            next = location.ok_or_else(|| unreachable(url, "it redirects without a usable Location".into()))?;
+            let target = origin(&next)?;
+            if let Some(reason) = (target != home).then(|| home.refuses(&target)).flatten() {
+                return Err(FetchError::Untrusted {
+                    url: shown(url),
+                    reason: format!("redirect: {reason}"),
+                });
+            }
+        }
+        Err(unreachable(
+            url,
+            format!("it redirects more than {MAX_REDIRECTS} times"),
+        ))
+    }
+}
+
+async fn body(url: &Url, mut response: Response, limit: usize) -> Result<Bytes, FetchError> {
+    let too_large = || FetchError::TooLarge { url: shown(url), limit };
+    let announced = response.content_length();
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let mut bytes = BytesMut::new();
+    loop {
+        let chunk = tokio::time::timeout(STALL, response.chunk()).await;
+        let chunk = chunk.map_err(|_| unreachable(url, format!("no byte for {STALL:?}")))?;
+        match chunk.map_err(|error| unreachable(url, chain(&error.without_url())))? {
+            Some(chunk) if bytes.len() + chunk.len() > limit => return Err(too_large()),
+            Some(chunk) => bytes.extend_from_slice(&chunk),
+            None => return Ok(bytes.freeze()),
+        }
+    }
+}
+
+fn conditions(known: Option<&Validators>) -> HeaderMap {
+    let pairs = known.map(|known| [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.modified)]);
+    let given = pairs.into_iter().flatten();
+    let valid = |value: &Option<String>| HeaderValue::from_str(value.as_ref()?).ok();
+    given.filter_map(|(name, value)| Some((name, valid(value)?))).collect()
+}
+
+/// A client of one entry: listed repositories may be local.
+fn client(settings: &Repository) -> anyhow::Result<reqwest::Client> {
+    let mut builder = builder(settings.ca.as_deref(), true)?;
+    if let Some(proxy) = &settings.proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy.as_str())?);
+    }
+    Ok(builder.build()?)
+}
+
+fn builder(ca: Option<&std::path::Path>, allow_local: bool) -> Result<reqwest::ClientBuilder, TlsError> {
+    Ok(reqwest::Client::builder()
+        .user_agent(AGENT)
+        .tls_backend_preconfigured(connect::tls(ca)?)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(STALL)
+        .pool_idle_timeout(Duration::from_secs(60))
+        .no_proxy()
+        .dns_resolver(Arc::new(Resolver(GuardedResolver { allow_local }))))
+}
+
+struct Resolver(GuardedResolver);
+
+impl reqwest::dns::Resolve for Resolver {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let resolver = self.0;
+        Box::pin(async move {
+            let addresses = resolver.resolve(name.as_str().to_owned()).await?;
+            Ok(Box::new(addresses.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send>)
+        })
+    }
+}
+
+/// A URL as a folder, whose files are below it.
+fn parse(text: &str) -> Result<Url, FetchError> {
+    let malformed = || FetchError::Url {
+        url: text
+            .split('@')
+            .next_back()
+            .unwrap_or_default()
+            .chars()
+            .take(200)
+            .collect(),
+    };
+    let mut url = Url::parse(text).map_err(|_| malformed())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(malformed());
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
+fn origin(url: &Url) -> Result<Origin, FetchError> {
+    let mut bare = url.clone();
+    // What a URL says of a user is not part of where it leads.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    let uri = bare.as_str().parse().ok();
+    uri.as_ref()
+        .and_then(Origin::of)
+        .ok_or_else(|| FetchError::Url { url: shown(url) })
+}
+
+/// A URL without user, password, query and fragment.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+fn unreachable(url: &Url, reason: String) -> FetchError {
+    FetchError::Unreachable {
+        url: shown(url),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests;
