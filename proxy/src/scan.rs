@@ -1,38 +1,146 @@
-//! What can be fixed in an inventory, as a seam.
+//! What can be fixed in an image, as a seam: every scanner gives [`Findings`].
 //!
-//! The first scanner asks nobody: it leaves to the image's own package manager what is outdated, and rules out only the
-//! images in which nothing can be.
+//! Several may be asked; what any of them finds counts. One that fails, or is late, is a failure of the whole and a case for the
+//! rule's `on_failure`, never "nothing found".
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use patchport_packages::Inventory;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use patchport_config as config;
+use patchport_oci::{Digest, Manifest, Platform};
+use patchport_packages::{Findings, Inventory};
 
-/// What a scanner found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Findings {
-    /// Any package that is not held may be outdated; the package manager will tell.
-    AnyOutdated,
-    /// Nothing can be fixed.
-    Nothing,
+use self::grype::Grype;
+use self::osv::Osv;
+use self::report::Reports;
+use self::trivy::Trivy;
+use self::updates::Updates;
+use crate::catalog::Catalog;
+use crate::index::Indexes;
+use crate::library::Library;
+use crate::route::Place;
+
+mod binding;
+pub mod grype;
+pub mod osv;
+mod program;
+pub mod report;
+pub mod trivy;
+pub mod updates;
+
+/// The image that is scanned.
+#[derive(Clone)]
+pub struct Subject {
+    /// Its repository.
+    pub place: Place,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The index that it was reached through.
+    pub index: Option<Digest>,
+    /// Its configuration.
+    pub config: Bytes,
+    /// Its platform.
+    pub platform: Platform,
+    /// What is installed in it.
+    pub inventory: Arc<Inventory>,
 }
 
 /// Finds what can be fixed.
 #[async_trait]
 pub trait Scanner: Send + Sync {
+    /// Its name, as the configuration has it.
+    fn name(&self) -> &'static str;
+
     /// The findings for one image.
-    async fn scan(&self, inventory: &Inventory) -> Findings;
+    async fn scan(&self, subject: &Subject) -> Result<Findings, ScanError>;
+
+    /// Looks again at what it knows from others about the image: it has turned out to be old.
+    async fn refresh(&self, subject: &Subject) {
+        let _ = subject;
+    }
+
+    /// The findings as they are now for an image that was scanned before, without asking anybody; nothing when this scanner
+    /// cannot tell so.
+    fn rescan(&self, image: &Digest, inventory: &Inventory) -> Option<Findings> {
+        let _ = (image, inventory);
+        None
+    }
 }
 
-/// Takes every package that is not held for outdated.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unindexed;
+/// Why a scanner cannot tell what is outdated.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the scanner `{scanner}` cannot tell what is outdated: {reason}")]
+pub struct ScanError {
+    /// The scanner.
+    pub scanner: &'static str,
+    /// Why, and what to do.
+    pub reason: String,
+}
 
-#[async_trait]
-impl Scanner for Unindexed {
-    async fn scan(&self, inventory: &Inventory) -> Findings {
-        if inventory.packages.len() > inventory.held.len() {
-            Findings::AnyOutdated
-        } else {
-            Findings::Nothing
-        }
+/// The scanners that the operator asks for.
+#[derive(Clone)]
+pub struct Scanners {
+    scanners: Vec<Arc<dyn Scanner>>,
+    timeout: Duration,
+}
+
+impl Scanners {
+    /// These scanners, each within `timeout`.
+    pub fn new(scanners: Vec<Arc<dyn Scanner>>, timeout: Duration) -> Self {
+        Self { scanners, timeout }
+    }
+
+    /// The scanners that the configuration names; programs are looked for on `path`.
+    pub fn configured(
+        settings: &config::Scan,
+        path: Option<&OsStr>,
+        indexes: &Arc<Indexes>,
+        library: &Arc<Library>,
+        catalog: &Catalog,
+    ) -> Self {
+        let scanner = |scanner: &config::Scanner| -> Arc<dyn Scanner> {
+            match scanner {
+                config::Scanner::Updates => {
+                    Arc::new(Updates::new(Arc::clone(indexes), Arc::clone(library), catalog.clone()))
+                }
+                config::Scanner::Trivy => Arc::new(Trivy::new(settings, path, indexes.folder().join("trivy"))),
+                config::Scanner::Grype => Arc::new(Grype::new(settings, path, Arc::clone(library), catalog.clone())),
+                config::Scanner::Report => Arc::new(Reports::new(settings)),
+                config::Scanner::Osv => Arc::new(Osv::new(settings)),
+            }
+        };
+        Self::new(settings.scanners.iter().map(scanner).collect(), settings.timeout)
+    }
+
+    /// What all of them find now in an image that was scanned before, without asking anybody; nothing when one of them cannot
+    /// tell so.
+    pub fn rescan(&self, image: &Digest, inventory: &Inventory) -> Option<Findings> {
+        let all = self.scanners.iter().map(|scanner| scanner.rescan(image, inventory));
+        Some(Findings::merged(all.collect::<Option<Vec<_>>>()?))
+    }
+
+    /// Has all of them look again at what they know from others.
+    pub async fn refresh(&self, subject: &Subject) {
+        futures_util::future::join_all(self.scanners.iter().map(|scanner| scanner.refresh(subject))).await;
+    }
+
+    /// What all of them find.
+    ///
+    /// # Errors
+    /// The first [`ScanError`] of any of them.
+    pub async fn scan(&self, subject: &Subject) -> Result<Findings, ScanError> {
+        let asked = self.scanners.iter().map(|scanner| async {
+            let answer = tokio::time::timeout(self.timeout, scanner.scan(subject)).await;
+            let late = |_| ScanError {
+                scanner: scanner.name(),
+                reason: format!("it did not answer within {:?}", self.timeout),
+            };
+            answer.map_err(late)?
+        });
+        Ok(Findings::merged(try_join_all(asked).await?))
     }
 }

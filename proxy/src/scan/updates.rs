@@ -1,0 +1,136 @@
+//! The scanner `updates`: installed packages against the indexes of the repositories that the image itself names.
+//!
+//! Nobody is asked but the repositories, and those only when their indexes are not known yet: an image whose inventory and
+//! indexes are known is judged in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moka::sync::Cache;
+use patchport_oci::Digest;
+use patchport_packages::inventory::{Manager, Repositories};
+use patchport_packages::layer::Files;
+use patchport_packages::{Findings, Inventory};
+
+use super::{ScanError, Scanner, Subject};
+use crate::catalog::Catalog;
+use crate::index::Indexes;
+use crate::index::keys::Keyring;
+use crate::inspect;
+use crate::library::Library;
+use crate::respond::chain;
+
+mod apk;
+mod apt;
+mod rpm;
+
+/// Files of keys: name and content.
+type KeyFiles = Vec<(String, Vec<u8>)>;
+
+const NAME: &str = "updates";
+/// Images whose keyrings are remembered.
+const REMEMBERED: u64 = 100_000;
+
+/// The scanner.
+pub struct Updates {
+    indexes: Arc<Indexes>,
+    library: Arc<Library>,
+    catalog: Catalog,
+    /// The keys that an image trusts for each of its sources.
+    keyrings: Cache<Digest, Arc<Vec<Keyring>>>,
+    /// Keyrings by their digest: most images trust the same.
+    shared: Cache<Digest, Keyring>,
+}
+
+impl Updates {
+    /// A scanner over these indexes.
+    pub fn new(indexes: Arc<Indexes>, library: Arc<Library>, catalog: Catalog) -> Self {
+        Self {
+            indexes,
+            library,
+            catalog,
+            keyrings: Cache::new(REMEMBERED),
+            shared: Cache::new(REMEMBERED),
+        }
+    }
+
+    /// The keys that an image trusts for each of its repositories, `from` the files in its layers.
+    async fn keyrings(
+        &self,
+        subject: &Subject,
+        from: impl FnOnce(&Files) -> Result<Vec<KeyFiles>, String>,
+    ) -> Result<Arc<Vec<Keyring>>, ScanError> {
+        let image = &subject.manifest.digest;
+        if let Some(known) = self.keyrings.get(image) {
+            return Ok(known);
+        }
+        let files = inspect::files(&subject.manifest, &subject.place, &self.library, &self.catalog).await;
+        let files = files.map_err(|error| failed(&chain(&error)))?;
+        let files = files.ok_or_else(|| failed("its keys cannot be read"))?;
+        let shared = |files: KeyFiles| {
+            let keyring = Keyring::new(files);
+            let digest = keyring.digest().clone();
+            self.shared.get_with(digest, || keyring)
+        };
+        let found = from(&files).map_err(|reason| failed(&reason))?;
+        let keyrings = Arc::new(found.into_iter().map(shared).collect::<Vec<_>>());
+        self.keyrings.insert(image.clone(), Arc::clone(&keyrings));
+        Ok(keyrings)
+    }
+}
+
+#[async_trait]
+impl Scanner for Updates {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn scan(&self, subject: &Subject) -> Result<Findings, ScanError> {
+        match &subject.inventory.repositories {
+            Repositories::Apt(configuration) => apt::scan(self, subject, configuration).await,
+            Repositories::Apk(configuration) => apk::scan(self, subject, configuration).await,
+            Repositories::Rpm(configuration) => rpm::scan(self, subject, configuration).await,
+            Repositories::Unknown => Err(failed(&format!(
+                "the image names no package repositories, for it has {}",
+                words(subject.inventory.manager)
+            ))),
+        }
+    }
+
+    async fn refresh(&self, subject: &Subject) {
+        match &subject.inventory.repositories {
+            Repositories::Apt(configuration) => apt::refresh(self, &subject.inventory, configuration).await,
+            Repositories::Apk(configuration) => apk::refresh(self, &subject.inventory, configuration).await,
+            Repositories::Rpm(configuration) => rpm::refresh(self, configuration).await,
+            Repositories::Unknown => {}
+        }
+    }
+
+    fn rescan(&self, image: &Digest, inventory: &Inventory) -> Option<Findings> {
+        let keyrings = self.keyrings.get(image)?;
+        match &inventory.repositories {
+            Repositories::Apt(configuration) => apt::rescan(self, inventory, configuration, &keyrings),
+            Repositories::Apk(configuration) => apk::rescan(self, inventory, configuration, &keyrings),
+            Repositories::Rpm(configuration) => rpm::rescan(self, inventory, configuration, &keyrings),
+            Repositories::Unknown => None,
+        }
+    }
+}
+
+fn words(manager: Manager) -> &'static str {
+    match manager {
+        Manager::Dpkg => "dpkg without apt",
+        Manager::DpkgFragments => "dpkg's database without a package manager (distroless)",
+        Manager::Apk => "apk without settings",
+        Manager::Rpm => "rpm without settings",
+        Manager::RpmManifest => "a list of rpm packages without a package manager (distroless)",
+        Manager::Pacman => "pacman, whose repositories are not read yet",
+    }
+}
+
+fn failed(reason: &str) -> ScanError {
+    ScanError {
+        scanner: NAME,
+        reason: reason.to_owned(),
+    }
+}

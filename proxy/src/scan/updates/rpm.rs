@@ -1,0 +1,87 @@
+//! rpm images: enabled repositories to indexes, indexes to findings.
+
+use futures_util::future::try_join_all;
+use patchport_packages::layer::Files;
+use patchport_packages::rpm::{self, Configuration, Repository};
+use patchport_packages::{Findings, Inventory};
+
+use super::{KeyFiles, ScanError, Subject, Updates, failed};
+use crate::index::IndexError;
+use crate::index::keeper::Loaded;
+use crate::index::keys::Keyring;
+use crate::index::rpm::{Key, Rpm};
+use crate::respond::chain;
+
+/// Where distributions keep the keys of their packages.
+const KEYS: &str = "etc/pki/rpm-gpg";
+
+/// What is outdated in an image; indexes that are not known yet are fetched.
+pub(super) async fn scan(
+    updates: &Updates,
+    subject: &Subject,
+    configuration: &Configuration,
+) -> Result<Findings, ScanError> {
+    let repositories: Vec<&Repository> = configuration.enabled().collect();
+    if repositories.is_empty() {
+        return Err(failed("no package repository is enabled in the image"));
+    }
+    let keyrings = updates.keyrings(subject, |files| {
+        Ok(repositories.iter().map(|own| keys(files, own)).collect())
+    });
+    let keyrings = keyrings.await?;
+    let loads = repositories.iter().enumerate().map(|(at, repository)| {
+        let keyring = keyrings.get(at).cloned().unwrap_or_default();
+        async move {
+            let loaded = updates.indexes.rpm.index(&Key::of(repository), &keyring).await?;
+            Ok::<_, IndexError>((repository.id.as_str(), loaded))
+        }
+    });
+    let loaded = try_join_all(loads).await.map_err(|error| failed(&chain(&error)))?;
+    Ok(judge(&subject.inventory, configuration, &loaded))
+}
+
+/// The same from what is held.
+pub(super) fn rescan(
+    updates: &Updates,
+    inventory: &Inventory,
+    configuration: &Configuration,
+    keyrings: &[Keyring],
+) -> Option<Findings> {
+    let known = |(at, repository): (usize, &Repository)| {
+        let loaded = updates.indexes.rpm.known(&Key::of(repository), keyrings.get(at)?)?;
+        Some((repository.id.clone(), loaded))
+    };
+    let loaded: Vec<_> = configuration.enabled().enumerate().map(known).collect::<Option<_>>()?;
+    let named: Vec<_> = loaded
+        .iter()
+        .map(|(id, loaded)| (id.as_str(), loaded.clone()))
+        .collect();
+    Some(judge(inventory, configuration, &named))
+}
+
+/// Looks at the indexes again.
+pub(super) async fn refresh(updates: &Updates, configuration: &Configuration) {
+    updates
+        .indexes
+        .rpm
+        .refresh_all(configuration.enabled().map(Key::of).collect())
+        .await;
+}
+
+fn judge(inventory: &Inventory, configuration: &Configuration, loaded: &[(&str, Loaded<Rpm>)]) -> Findings {
+    let indexes: Vec<_> = loaded.iter().map(|(id, loaded)| (*id, &*loaded.index)).collect();
+    rpm::outdated(&inventory.packages, &inventory.held, configuration, &indexes)
+}
+
+/// The keys that a repository names in the image; all that the image has for packages where it names none.
+fn keys(files: &Files, repository: &Repository) -> KeyFiles {
+    let named = repository.gpg_keys.iter().filter_map(|url| url.strip_prefix("file://"));
+    let named: KeyFiles = named
+        .filter_map(|path| Some((path.to_owned(), files.read(path).ok()??.to_vec())))
+        .collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let all = files.list(KEYS).unwrap_or_default();
+    all.into_iter().map(|(path, bytes)| (path, bytes.to_vec())).collect()
+}
