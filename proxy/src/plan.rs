@@ -1,17 +1,26 @@
-//! Findings to plan: what to upgrade, with which package manager, in which image.
+//! Findings to plan: what to upgrade, with which package manager, in which image; and what is left out, with its reason.
 //!
 //! Pure. Equal plans have equal keys, and a plan is worth running once.
 
-use patchport_config::{CacheScope, Compression};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use patchport_config::{CacheScope, Compression, Selection, Terms};
 use patchport_oci::{Digest, Platform};
-use patchport_packages::Inventory;
-use patchport_packages::inventory::Manager;
+use patchport_packages::findings::Status;
+use patchport_packages::inventory::{Held, Installed, Manager};
+use patchport_packages::{Finding, Findings, Inventory, Version};
 use serde::Serialize;
 
-use crate::scan::Findings;
+mod select;
+
+use select::Verdict;
+pub(crate) use select::is_major;
 
 /// Raised whenever the same plan would give another layer: keys change with it.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
+/// What the name of choices ends with where major upgrades are allowed.
+const MAJOR: &str = " major";
 
 /// What to do to one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,8 +34,10 @@ pub struct Plan {
     pub distribution: String,
     /// The distribution's suite, such as `bookworm`; its version where it has no code name.
     pub suite: String,
-    /// What to upgrade.
-    pub upgrade: Upgrade,
+    /// What to upgrade, ordered by name and architecture; never empty.
+    pub upgrades: Vec<Upgrade>,
+    /// Whether a package may come out in another major version than it went in.
+    pub major_upgrades: bool,
     /// How the layer is compressed.
     #[serde(serialize_with = "compression")]
     pub compression: Compression,
@@ -34,12 +45,44 @@ pub struct Plan {
     pub cache: String,
 }
 
-/// What to upgrade.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Upgrade {
-    /// Everything that the image's own sources have newer, holds respected, nothing removed.
-    AllOutdated,
+/// One package to upgrade.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Upgrade {
+    /// The package's name.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The installed version.
+    pub from: Version,
+    /// The version to have afterwards.
+    pub to: Version,
+    /// Whether `to` is what a repository of the image offers; else a newer one may be all there is.
+    pub exact: bool,
+}
+
+/// A finding that the plan does not act on, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The package's name.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The installed version.
+    pub installed: Version,
+    /// The version that it could have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<Version>,
+    /// Why it is left as it is, in words for people.
+    pub reason: String,
+}
+
+/// What findings come to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Planned {
+    /// The plan; nothing when there is nothing to do.
+    pub plan: Option<Plan>,
+    /// What is left out of it.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The choices of the operator that a plan depends on.
@@ -49,6 +92,45 @@ pub struct Choices {
     pub compression: Compression,
     /// How far the package manager's caches are shared.
     pub cache_scope: CacheScope,
+    /// Which packages are upgraded.
+    pub selection: Selection,
+    /// Whether an upgrade may go to another major version or origin.
+    pub major_upgrades: bool,
+}
+
+impl Choices {
+    /// The choices that [`fmt::Display`] wrote.
+    pub fn parse(text: &str, settings: &patchport_config::Patch) -> Option<Self> {
+        let (selection, major_upgrades) = text.strip_suffix(MAJOR).map_or((text, false), |rest| (rest, true));
+        Some(Self {
+            compression: settings.compression,
+            cache_scope: settings.cache_scope,
+            selection: selection.parse().ok()?,
+            major_upgrades,
+        })
+    }
+
+    /// The choices of a rule, and of `[patch]`.
+    pub fn new(terms: &Terms, settings: &patchport_config::Patch) -> Self {
+        Self {
+            compression: settings.compression,
+            cache_scope: settings.cache_scope,
+            selection: terms.patch,
+            major_upgrades: terms.major_upgrades,
+        }
+    }
+}
+
+/// A name for what a rule selects: decisions are kept apart by it.
+impl fmt::Display for Choices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}{}",
+            self.selection,
+            if self.major_upgrades { " major" } else { "" }
+        )
+    }
 }
 
 /// The image that a plan is for.
@@ -77,24 +159,23 @@ impl Plan {
     }
 }
 
-/// Makes the plan; `Ok(None)` when there is nothing to do.
+/// Makes the plan, and says what is left out of it.
 ///
 /// # Errors
 /// [`NoPlan`] when there is something to do that cannot be done.
 pub fn plan(
     inventory: &Inventory,
-    findings: Findings,
+    findings: &Findings,
     target: Target<'_>,
     choices: Choices,
-) -> Result<Option<Plan>, NoPlan> {
-    match (findings, inventory.manager) {
-        (Findings::Nothing, _) => return Ok(None),
-        (Findings::AnyOutdated, Manager::Dpkg) => {}
-        (Findings::AnyOutdated, Manager::DpkgFragments) => {
-            return Err(NoPlan(
-                "images without a package manager (distroless) are not supported yet".into(),
-            ));
-        }
+) -> Result<Planned, NoPlan> {
+    let (upgrades, left_out) = selected(inventory, findings, choices);
+    if upgrades.is_empty() {
+        return Ok(Planned { plan: None, left_out });
+    }
+    if let Some(reason) = unsupported(inventory.manager) {
+        let names: Vec<&str> = upgrades.iter().map(|upgrade| upgrade.name.as_str()).collect();
+        return Err(NoPlan(format!("{reason}; outdated: {}", names.join(", "))));
     }
     let os = &inventory.os;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -110,20 +191,61 @@ pub fn plan(
         ),
         CacheScope::Distribution => format!("{distribution}-{suite}"),
     };
-    Ok(Some(Plan {
+    let plan = Plan {
         recipe: RECIPE,
         image: target.image.clone(),
         platform: target.platform.clone(),
         distribution,
         suite,
-        upgrade: Upgrade::AllOutdated,
+        upgrades,
+        major_upgrades: choices.major_upgrades,
         compression: if target.docker {
             Compression::Gzip
         } else {
             choices.compression
         },
         cache,
-    }))
+    };
+    Ok(Planned {
+        plan: Some(plan),
+        left_out,
+    })
+}
+
+/// The upgrades that the operator asks for, and what is left out.
+fn selected(inventory: &Inventory, findings: &Findings, choices: Choices) -> (Vec<Upgrade>, Vec<LeftOut>) {
+    let installed: BTreeMap<(&str, &str), &Installed> = inventory
+        .packages
+        .iter()
+        .map(|package| ((package.name.as_str(), package.architecture.as_str()), package))
+        .collect();
+    let (mut upgrades, mut left_out) = (Vec::new(), Vec::new());
+    for (key, found) in findings.by_package() {
+        // What is not installed cannot be outdated, whatever a scanner says.
+        let Some(package) = installed.get(&key) else { continue };
+        match select::judge(package, &found, is_held(&inventory.held, key), choices) {
+            Verdict::Upgrade(upgrade) => upgrades.push(upgrade),
+            Verdict::LeftOut(left) => left_out.push(left),
+            Verdict::Current => {}
+        }
+    }
+    (upgrades, left_out)
+}
+
+fn is_held(held: &[Held], (name, architecture): (&str, &str)) -> bool {
+    held.iter()
+        .any(|held| held.name == name && held.architecture == architecture)
+}
+
+/// Why packages of this manager cannot be upgraded; nothing when they can.
+fn unsupported(manager: Manager) -> Option<&'static str> {
+    match manager {
+        Manager::Dpkg => None,
+        Manager::DpkgFragments => Some("images without a package manager (distroless) are not supported yet"),
+        Manager::Apk | Manager::Rpm | Manager::RpmManifest | Manager::Pacman => {
+            Some("images of this package manager are not supported yet (apt's are)")
+        }
+    }
 }
 
 fn compression<S: serde::Serializer>(compression: &Compression, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,10 +2,60 @@
 //!
 //! Each case changes one thing and says whether that makes another plan.
 
-use patchport_packages::inventory::{Held, Installed};
-use patchport_packages::{OsRelease, dpkg};
+use patchport_config::Severity as AtLeast;
+use patchport_packages::findings::{Kind, Severity};
+use patchport_packages::inventory::{Held, Installed, Repositories, Source};
+use patchport_packages::{Family, OsRelease};
 
 use super::*;
+
+fn version(text: &str) -> Version {
+    Version::parse(Family::Deb, text).unwrap()
+}
+
+fn installed(name: &str, text: &str) -> Installed {
+    Installed {
+        name: name.into(),
+        architecture: "amd64".into(),
+        version: version(text),
+        source: Source {
+            name: name.into(),
+            version: version(text),
+        },
+        origin: None,
+    }
+}
+
+/// What an index offers, not a matter of security.
+fn offer(name: &str, fixed: &str) -> Finding {
+    Finding {
+        package: name.into(),
+        architecture: "amd64".into(),
+        installed: version("1.0"),
+        fixed: Some(version(fixed)),
+        status: Status::Fixable,
+        kind: Kind::Ordinary,
+        severity: Severity::Unknown,
+        advisories: vec![],
+        origin: Some("Debian bookworm main".into()),
+        leaves: None,
+    }
+}
+
+/// A vulnerability that a scanner reports.
+fn report(name: &str, fixed: &str, severity: Severity) -> Finding {
+    Finding {
+        kind: Kind::Security,
+        severity,
+        advisories: vec!["CVE-2026-1".into()],
+        origin: None,
+        ..offer(name, fixed)
+    }
+}
+
+fn found(findings: &[Finding]) -> Findings {
+    Findings::new(findings.to_vec(), vec![])
+}
 
 /// Everything that a plan is made from.
 #[derive(Clone)]
@@ -21,22 +71,14 @@ struct Inputs {
 impl Inputs {
     fn new() -> Self {
         let os = OsRelease::parse(b"ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\n").unwrap();
-        let version = "1.0".parse::<patchport_packages::Version>().unwrap();
-        let package = Installed {
-            name: "libc6".into(),
-            architecture: "amd64".into(),
-            version: version.clone(),
-            source: dpkg::Source {
-                name: "glibc".into(),
-                version,
-            },
-        };
+        let package = installed("libc6", "1.0");
         Self {
             inventory: Inventory {
                 os,
                 manager: Manager::Dpkg,
                 packages: vec![package],
                 held: vec![],
+                repositories: Repositories::default(),
             },
             image: Digest::of(b"image"),
             platform: Platform::new("linux", "amd64", ""),
@@ -45,11 +87,13 @@ impl Inputs {
             choices: Choices {
                 compression: Compression::Zstd,
                 cache_scope: CacheScope::Repository,
+                selection: Selection::Outdated,
+                major_upgrades: false,
             },
         }
     }
 
-    fn plan(&self, findings: Findings) -> Result<Option<Plan>, NoPlan> {
+    fn plan(&self, findings: &Findings) -> Result<Planned, NoPlan> {
         let target = Target {
             image: &self.image,
             platform: &self.platform,
@@ -60,7 +104,7 @@ impl Inputs {
     }
 
     fn made(&self) -> Plan {
-        self.plan(Findings::AnyOutdated).unwrap().unwrap()
+        self.plan(&found(&[offer("libc6", "1.1")])).unwrap().plan.unwrap()
     }
 }
 
@@ -68,7 +112,7 @@ type Change = fn(&mut Inputs);
 
 #[test]
 fn equal_plans_have_equal_keys_and_others_have_others() {
-    let cases: [(&str, Change, bool); 10] = [
+    let cases: [(&str, Change, bool); 11] = [
         ("nothing", |_| {}, true),
         ("image", |inputs| inputs.image = Digest::of(b"other"), false),
         (
@@ -94,6 +138,7 @@ fn equal_plans_have_equal_keys_and_others_have_others() {
             false,
         ),
         ("repository", |inputs| inputs.name = "registry.example/other", false),
+        ("major upgrades", |inputs| inputs.choices.major_upgrades = true, false),
         (
             "what is said for people",
             |inputs| inputs.inventory.os.pretty_name = Some("x".into()),
@@ -150,25 +195,168 @@ fn the_suite_is_the_code_name_or_the_version() {
     }
 }
 
+/// What becomes of `foo 1.0`: the version to have, `name=` before it when it is exact, or why it is left out.
+fn fate(findings: &[Finding], change: Change) -> String {
+    let mut inputs = Inputs::new();
+    inputs.inventory.packages = vec![installed("foo", "1.0")];
+    change(&mut inputs);
+    let planned = inputs.plan(&found(findings)).unwrap();
+    let upgrades = planned.plan.map_or_else(Vec::new, |plan| plan.upgrades);
+    match (&upgrades[..], &planned.left_out[..]) {
+        ([], []) => String::new(),
+        ([one], []) => format!("{}{}", if one.exact { "=" } else { ">=" }, one.to),
+        ([], [left]) => left.reason.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn what_becomes_of_a_package() {
+    let same: Change = |_| {};
+    let select = |text: &str| text.parse::<Selection>().unwrap();
+    assert_eq!(select("fixable:high"), Selection::Fixable(AtLeast::High));
+    let high: Change = |inputs| inputs.choices.selection = Selection::Fixable(AtLeast::High);
+    let security: Change = |inputs| inputs.choices.selection = Selection::Security;
+    let major: Change = |inputs| inputs.choices.major_upgrades = true;
+    let held: Change = |inputs| {
+        inputs.inventory.held = vec![Held {
+            name: "foo".into(),
+            architecture: "amd64".into(),
+        }];
+    };
+    let dated: Change = |inputs| inputs.inventory.packages = vec![installed("foo", "2024a-0+deb12u1")];
+    let from_suite = Finding {
+        kind: Kind::Security,
+        origin: Some("Debian-Security bookworm-security main".into()),
+        ..offer("foo", "2.0")
+    };
+    let elsewhere = Finding {
+        leaves: Some("Varnish".into()),
+        ..offer("foo", "1.5")
+    };
+    let kept = Finding {
+        status: Status::KeptBack("it needs bar 2".into()),
+        ..offer("foo", "1.1")
+    };
+    let hopeless = Finding {
+        status: Status::NoFix,
+        fixed: None,
+        ..report("foo", "1.1", Severity::High)
+    };
+    let unrated = report("foo", "1.1", Severity::Unknown);
+    let by_source = Finding {
+        fixed: None,
+        ..report("foo", "1.1", Severity::High)
+    };
+    let cases: Vec<(&str, Vec<Finding>, Change, &str)> = vec![
+        ("nothing found", vec![], same, ""),
+        ("offered", vec![offer("foo", "1.1")], same, "=1.1"),
+        ("not installed", vec![offer("bar", "1.1")], same, ""),
+        ("older", vec![offer("foo", "0.9")], same, ""),
+        ("on hold", vec![offer("foo", "1.1")], held, "on hold"),
+        ("kept back", vec![kept], same, "it needs bar 2"),
+        ("no fix", vec![hopeless], same, "there is no fixed version yet"),
+        (
+            "reported only",
+            vec![report("foo", "1.1", Severity::Low)],
+            same,
+            ">=1.1",
+        ),
+        (
+            "reported, offered newer",
+            vec![report("foo", "1.1", Severity::Low), offer("foo", "1.2")],
+            same,
+            "=1.2",
+        ),
+        (
+            "reported, offered older",
+            vec![report("foo", "1.3", Severity::Low), offer("foo", "1.2")],
+            same,
+            "the fix is 1.3, but its repositories offer 1.2",
+        ),
+        (
+            "reported by its source",
+            vec![by_source.clone()],
+            same,
+            "a fix is known, but not in which version of this package",
+        ),
+        (
+            "reported by its source, offered",
+            vec![by_source, offer("foo", "1.2")],
+            security,
+            "=1.2",
+        ),
+        (
+            "not security",
+            vec![offer("foo", "1.1")],
+            security,
+            "not asked for: patch = \"security\"",
+        ),
+        ("security", vec![from_suite.clone()], security, "=2.0"),
+        (
+            "too low",
+            vec![report("foo", "1.1", Severity::Medium)],
+            high,
+            "not asked for: patch = \"fixable:high\"",
+        ),
+        (
+            "high enough",
+            vec![report("foo", "1.1", Severity::Critical)],
+            high,
+            ">=1.1",
+        ),
+        ("unrated", vec![unrated], high, ">=1.1"),
+        (
+            "another major version",
+            vec![offer("foo", "2.0")],
+            same,
+            "1.0 to 2.0 is another major version; major_upgrades = true would allow it",
+        ),
+        (
+            "another major version that a report asks for",
+            vec![report("foo", "7.1.1", Severity::High)],
+            same,
+            "1.0 to 7.1.1 is another major version; major_upgrades = true would allow it",
+        ),
+        (
+            "another major version, allowed",
+            vec![offer("foo", "2.0")],
+            major,
+            "=2.0",
+        ),
+        (
+            "another major version of the security suite",
+            vec![from_suite],
+            same,
+            "=2.0",
+        ),
+        (
+            "a date for a version",
+            vec![offer("foo", "2026b-0+deb12u1")],
+            dated,
+            "=2026b-0+deb12u1",
+        ),
+        (
+            "another origin",
+            vec![elsewhere],
+            same,
+            "it comes from Varnish, the newer version from Debian bookworm main; major_upgrades = true would allow it",
+        ),
+    ];
+    for (name, findings, change, expected) in cases {
+        assert_eq!(fate(&findings, change), expected, "{name}");
+    }
+}
+
 #[test]
 fn there_is_no_plan_for_nothing_and_none_without_a_package_manager() {
     let mut inputs = Inputs::new();
-    assert_eq!(inputs.plan(Findings::Nothing), Ok(None));
+    assert_eq!(inputs.plan(&Findings::default()), Ok(Planned::default()));
     inputs.inventory.manager = Manager::DpkgFragments;
-    assert_eq!(inputs.plan(Findings::Nothing), Ok(None), "nothing to do is no failure");
-    let refused = inputs.plan(Findings::AnyOutdated).unwrap_err();
+    let nothing = inputs.plan(&Findings::default());
+    assert_eq!(nothing, Ok(Planned::default()), "nothing to do is no failure");
+    let refused = inputs.plan(&found(&[offer("libc6", "1.1")])).unwrap_err();
     assert!(refused.to_string().contains("distroless"), "{refused}");
-}
-
-#[tokio::test]
-async fn an_image_in_which_all_is_held_has_nothing_to_fix() {
-    use crate::scan::{Scanner as _, Unindexed};
-
-    let mut inventory = Inputs::new().inventory;
-    assert_eq!(Unindexed.scan(&inventory).await, Findings::AnyOutdated);
-    inventory.held.push(Held {
-        name: "libc6".into(),
-        architecture: "amd64".into(),
-    });
-    assert_eq!(Unindexed.scan(&inventory).await, Findings::Nothing);
+    assert!(refused.to_string().contains("libc6"), "{refused}");
 }
