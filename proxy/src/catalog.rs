@@ -16,7 +16,7 @@ use crate::route::Place;
 
 mod patches;
 
-pub use patches::Decision;
+pub use patches::{Decided, Decision, Planned, Verdict};
 
 /// What went wrong in the catalog.
 #[derive(Debug, thiserror::Error)]
@@ -52,15 +52,6 @@ pub struct TagState {
     pub digest: Digest,
     /// When upstream was asked.
     pub checked_at: SystemTime,
-}
-
-/// A tag that leads to a digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// The tag.
-    pub tag: Tag,
-    /// Whether it was answered with an image that leads there; else upstream's answer to it does.
-    pub published: bool,
 }
 
 /// The catalog.
@@ -224,12 +215,12 @@ impl Catalog {
     }
 
     /// The tags whose images in this repository lead to a digest.
-    pub async fn ways_to(&self, place: &Place, digest: &Digest) -> Result<Vec<Way>, CatalogError> {
+    pub async fn ways_to(&self, place: &Place, digest: &Digest) -> Result<Vec<Tag>, CatalogError> {
         let rows = sqlx::query(
             "WITH RECURSIVE up(digest) AS (
                  VALUES (?) UNION SELECT edges.parent FROM edges JOIN up ON edges.child = up.digest)
-             SELECT roots.via, MAX(roots.published) AS published FROM roots JOIN up ON roots.digest = up.digest
-             WHERE roots.upstream = ? AND roots.repository = ? AND roots.via <> '' GROUP BY roots.via",
+             SELECT DISTINCT roots.via FROM roots JOIN up ON roots.digest = up.digest
+             WHERE roots.upstream = ? AND roots.repository = ? AND roots.via <> ''",
         )
         .bind(digest.to_string())
         .bind(place.upstream())
@@ -237,12 +228,8 @@ impl Catalog {
         .fetch_all(&self.pool)
         .await
         .map_err(failed("look up a digest"))?;
-        let way = |row: &SqliteRow| {
-            let tag = column::<String>(row, "via").ok()?.parse().ok()?;
-            let published = column::<i64>(row, "published").ok()? != 0;
-            Some(Way { tag, published })
-        };
-        Ok(rows.iter().filter_map(way).collect())
+        let tag = |row: &SqliteRow| column::<String>(row, "via").ok()?.parse().ok();
+        Ok(rows.iter().filter_map(tag).collect())
     }
 
     /// The size that descriptors give for a blob; `None` when none does, or when they do not agree (a descriptor may

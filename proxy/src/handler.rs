@@ -135,7 +135,11 @@ impl Handler {
             return Ok(answer);
         }
         let source = original.digest.clone();
-        let answer = match self.patcher.patched(place, &original, started + terms.wait).await {
+        let answer = match self
+            .patcher
+            .patched(place, &original, &terms, started + terms.wait)
+            .await
+        {
             Ok(patched) => {
                 self.publish(place, tag, &source, &patched.digest).await?;
                 Answer {

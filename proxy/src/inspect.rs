@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use patchport_oci::manifest::Content;
 use patchport_oci::{Descriptor, Digest, Manifest};
-use patchport_packages::layer::{self, Compression, Files, LayerFiles, Limits, Wanted};
+use patchport_packages::layer::{self, Compression, Files, LayerFiles, Limits, Pattern, Wanted};
 use patchport_packages::{Inventory, inventory};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -23,12 +23,11 @@ use crate::route::Place;
 /// How many layers are read at once.
 const PARALLEL: usize = 4;
 /// How many layers are read at once in the whole process.
-static READERS: Semaphore = Semaphore::const_new(16);
-/// The most that is kept of all layers of an image, in bytes; a full desktop's database is a tenth of it.
-const MAX_KEPT: u64 = 128 * 1024 * 1024;
+static READERS: Semaphore = Semaphore::const_new(8);
+/// The most that is kept of all layers of an image, in bytes: two of the largest rpm databases that are taken.
+const MAX_KEPT: u64 = 512 * 1024 * 1024;
 /// Raised whenever the same image would be read differently: what older readers found is forgotten.
-const READER: u32 = 1;
-const DPKG_STATUS: &str = "var/lib/dpkg/status";
+const READER: u32 = 2;
 
 /// What an image holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,44 +92,118 @@ pub async fn inspect(
     library: &Library,
     catalog: &Catalog,
 ) -> Result<Inspected, InspectError> {
-    let key = format!("{READER}:{}", image.digest);
-    if let Some(known) = catalog.inventory(&key).await? {
+    if let Some(known) = known(&image.digest, catalog).await? {
         return Ok(known);
     }
     let Content::Image { layers, .. } = &image.content else {
         return Ok(Inspected::NoDistribution);
     };
+    let inspected = match merged(layers, place, library, catalog).await? {
+        Some(files) => judge(image, &files)?,
+        None => Inspected::Unsupported("its package databases are larger than any real one".into()),
+    };
+    catalog.put_inventory(&key(&image.digest), &inspected).await?;
+    Ok(inspected)
+}
+
+/// What an image holds, if it was read before.
+///
+/// # Errors
+/// When the catalog fails.
+pub async fn known(image: &Digest, catalog: &Catalog) -> Result<Option<Inspected>, CatalogError> {
+    catalog.inventory(&key(image)).await
+}
+
+/// What an image or a layer is kept under.
+fn key(digest: &Digest) -> String {
+    format!("{READER}:{digest}")
+}
+
+/// The files of an image that tell what is in it, from the catalog or from its layers.
+///
+/// # Errors
+/// [`InspectError`] names the layer; nothing when the image holds more of such files than any real one.
+pub async fn files(
+    image: &Manifest,
+    place: &Place,
+    library: &Library,
+    catalog: &Catalog,
+) -> Result<Option<Files>, InspectError> {
+    match &image.content {
+        Content::Image { layers, .. } => merged(layers, place, library, catalog).await,
+        Content::Index { .. } => Ok(None),
+    }
+}
+
+async fn merged(
+    layers: &[Descriptor],
+    place: &Place,
+    library: &Library,
+    catalog: &Catalog,
+) -> Result<Option<Files>, InspectError> {
     let mut reads = Vec::with_capacity(layers.len());
     for layer in layers.iter().rev() {
-        reads.push(files(layer, place, library));
+        reads.push(layer_files(layer, place, library, catalog));
     }
     let mut reads = futures_util::stream::iter(reads).buffered(PARALLEL);
-    let (mut read, mut kept) = (Vec::with_capacity(layers.len()), 0);
+    let mut read: Vec<LayerFiles> = Vec::with_capacity(layers.len());
+    let total = |read: &[LayerFiles]| read.iter().map(LayerFiles::kept_bytes).sum::<u64>();
     while let Some(files) = reads.try_next().await? {
-        kept += files.kept_bytes();
-        if kept > MAX_KEPT {
-            return Ok(Inspected::Unsupported(
-                "its package databases are larger than any real one".into(),
-            ));
-        }
         read.push(files);
+        // What languages left gives way to what tells the distribution's packages.
+        if total(&read) > MAX_KEPT {
+            read.iter_mut().for_each(LayerFiles::forget_loose);
+        }
+        if total(&read) > MAX_KEPT {
+            return Ok(None);
+        }
     }
-    let inspected = judge(image, &layer::merge(read.iter()))?;
-    catalog.put_inventory(&key, &inspected).await?;
-    Ok(inspected)
+    Ok(Some(layer::merge(read.iter())))
+}
+
+/// What layers are searched for.
+fn wanted() -> Wanted {
+    Wanted::packages().with(Pattern::ALL)
+}
+
+/// The files of one layer: those that were kept of it, else read and kept.
+async fn layer_files(
+    layer: &Descriptor,
+    place: &Place,
+    library: &Library,
+    catalog: &Catalog,
+) -> Result<LayerFiles, InspectError> {
+    let key = key(&layer.digest);
+    if let Some(bytes) = catalog.layer_files(&key).await? {
+        let kept = tokio::task::spawn_blocking(move || LayerFiles::from_bytes(&bytes, &wanted(), &Limits::default()));
+        match kept.await.map_err(|_| Interrupted)? {
+            Ok(files) => return Ok(files),
+            Err(error) => {
+                tracing::warn!(layer.digest = %layer.digest, error = crate::respond::chain(&error), "what was kept of a layer is not usable, it is read again");
+            }
+        }
+    }
+    let files = read(layer, place, library).await?;
+    let (files, bytes) = tokio::task::spawn_blocking(move || (files.to_bytes(), files))
+        .await
+        .map(|(bytes, files)| (files, bytes))
+        .map_err(|_| Interrupted)?;
+    match bytes {
+        Ok(bytes) => catalog.put_layer_files(&key, &bytes).await?,
+        Err(error) => tracing::warn!(layer.digest = %layer.digest, %error, "the files of a layer cannot be kept"),
+    }
+    Ok(files)
 }
 
 fn judge(image: &Manifest, files: &Files) -> Result<Inspected, InspectError> {
     match Inventory::read(files) {
         Ok(inventory) => Ok(Inspected::Packages(Box::new(inventory))),
-        Err(inventory::Error::NoOsRelease) if files.read(DPKG_STATUS).is_ok_and(|found| found.is_none()) => {
-            Ok(Inspected::NoDistribution)
-        }
+        Err(inventory::Error::NoOsRelease) if !inventory::has_database(files) => Ok(Inspected::NoDistribution),
         Err(inventory::Error::NoOsRelease) => Ok(Inspected::Unsupported(
             "it has packages, but no os-release says of which distribution".into(),
         )),
         Err(inventory::Error::NoDatabase) => Ok(Inspected::Unsupported(
-            "its package manager is not supported yet (Debian's and Ubuntu's is)".into(),
+            "it names a distribution, but has no package database that is known here".into(),
         )),
         Err(source) => {
             let image = image.digest.clone();
@@ -139,8 +212,8 @@ fn judge(image: &Manifest, files: &Files) -> Result<Inspected, InspectError> {
     }
 }
 
-/// The files of one layer that we look at.
-async fn files(layer: &Descriptor, place: &Place, library: &Library) -> Result<LayerFiles, InspectError> {
+/// Reads the files of one layer that we look at.
+async fn read(layer: &Descriptor, place: &Place, library: &Library) -> Result<LayerFiles, InspectError> {
     let failed = |source| InspectError::Blob {
         digest: layer.digest.clone(),
         source,
@@ -161,9 +234,8 @@ async fn files(layer: &Descriptor, place: &Place, library: &Library) -> Result<L
         }
     });
     let reader = SyncIoBridge::new(StreamReader::new(stream.boxed()));
-    let read = tokio::task::spawn_blocking(move || {
-        layer::read(reader, Compression::Detect, &Wanted::packages(), &Limits::default())
-    });
+    let read =
+        tokio::task::spawn_blocking(move || layer::read(reader, Compression::Detect, &wanted(), &Limits::default()));
     let read = read.await.map_err(|_| Interrupted)?;
     let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (read, broken) {

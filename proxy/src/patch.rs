@@ -20,6 +20,7 @@ use crate::library::{Library, LibraryError};
 use crate::plan::{NoPlan, Plan};
 use crate::resolve::{ResolveError, Resolver};
 use crate::route::Place;
+use crate::scan::{ScanError, Scanners};
 use crate::store::StoreError;
 
 pub mod apt;
@@ -28,6 +29,7 @@ mod content;
 mod finish;
 mod image;
 mod job;
+mod roster;
 
 pub use job::Patcher;
 
@@ -122,6 +124,12 @@ pub enum EngineError {
         /// What it said.
         reason: String,
     },
+    /// The image's repositories do not give what was planned: they have moved on since, or the builder sees others.
+    #[error("the image's package repositories do not give the planned upgrades: {reason}")]
+    NotOffered {
+        /// What it said.
+        reason: String,
+    },
     /// It took too long.
     #[error("the upgrade did not end within {limit:?}")]
     TimedOut {
@@ -148,6 +156,9 @@ pub enum PatchError {
     /// The image is not of a kind that can be patched.
     #[error("it cannot be patched: {0}")]
     Unsupported(String),
+    /// What is outdated in it cannot be told.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
     /// There is no plan for it.
     #[error(transparent)]
     NoPlan(#[from] NoPlan),
@@ -198,13 +209,16 @@ impl PatchError {
     fn is_lasting(&self) -> bool {
         match self {
             Self::Engine(error) => match error {
-                EngineError::Upgrade { .. } | EngineError::TimedOut { .. } | EngineError::Result { .. } => true,
+                EngineError::Upgrade { .. }
+                | EngineError::NotOffered { .. }
+                | EngineError::TimedOut { .. }
+                | EngineError::Result { .. } => true,
                 EngineError::Unreachable { .. } => false,
             },
             Self::Inspect(error) => {
                 matches!(**error, InspectError::Layer { .. } | InspectError::Packages { .. })
             }
-            Self::Unproven(_) | Self::Assemble(_) | Self::Unsupported(_) | Self::NoPlan(_) => true,
+            Self::Unproven(_) | Self::Assemble(_) | Self::Unsupported(_) | Self::NoPlan(_) | Self::Scan(_) => true,
             Self::Late
             | Self::NoWorker { .. }
             | Self::Resolve(_)
@@ -260,6 +274,8 @@ pub struct Parts {
     pub blobs: Arc<Blobs>,
     /// Where blobs come from, for those who may read them.
     pub library: Arc<Library>,
+    /// What tells what is outdated.
+    pub scanners: Scanners,
     /// What makes layers.
     pub engine: Arc<dyn Engine>,
     /// A folder for layers on their way.

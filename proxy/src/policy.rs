@@ -5,7 +5,6 @@
 use patchport_config::{Action, Pattern, Rule, Terms};
 use patchport_oci::Tag;
 
-use crate::catalog::Way;
 use crate::route::Place;
 
 /// The operator's rules.
@@ -76,11 +75,11 @@ impl Policy {
     ///
     /// # Errors
     /// [`Denial`] with the rule that closes the gate.
-    pub fn admits(&self, place: &Place, digest: &str, ways: &[Way]) -> Result<(), Denial> {
+    pub fn admits(&self, place: &Place, digest: &str, ways: &[Tag]) -> Result<(), Denial> {
         let Some(rule) = self.gate(place) else {
             return Ok(());
         };
-        let open = |way: &Way| !matches!(self.decide(place, &way.tag), Decision::Deny(_));
+        let open = |tag: &Tag| !matches!(self.decide(place, tag), Decision::Deny(_));
         if ways.iter().any(open) {
             return Ok(());
         }

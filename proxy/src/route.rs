@@ -91,6 +91,14 @@ impl Table {
         )
     }
 
+    /// A repository of an upstream by their names, as they were recorded; nothing when the table no longer has the upstream.
+    pub fn recorded(&self, upstream: &str, repository: &str) -> Option<Place> {
+        Some(Place {
+            site: Arc::clone(self.0.get(upstream)?),
+            repository: repository.parse().ok()?,
+        })
+    }
+
     /// Reads a request's URI, with the listener's `default` upstream.
     ///
     /// # Errors

@@ -3,9 +3,12 @@
 //! A fake keeps the promises of its seam until a test tells it not to, and every wait ends by a signal, never by time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use patchport_config::{Fallback, Selection, Terms};
 use patchport_oci::{Digest, Tag};
 use patchport_packages::inventory::{Changes, Held, Upgrade};
+use patchport_packages::{Family, Version};
 use tokio::sync::watch;
 
 use crate::patch::PatchLayer;
@@ -16,10 +19,12 @@ mod engine;
 mod faulty;
 pub(crate) mod images;
 mod memory;
+mod scanner;
 
 pub(crate) use engine::{FakeEngine, Outcome};
 pub(crate) use faulty::{Fault, Faulty};
 pub(crate) use memory::{Call, Calls, Memory};
+pub(crate) use scanner::FakeScanner;
 
 /// The name of the one upstream that most tests have.
 pub(crate) const HOST: &str = "registry.example";
@@ -41,6 +46,15 @@ pub(crate) fn site(name: &str, upstream: Arc<dyn Upstream>) -> Site {
     }
 }
 
+/// What most tests ask of a patch.
+pub(crate) const TERMS: Terms = Terms {
+    wait: Duration::from_secs(20),
+    on_timeout: Fallback::ServeLastPatched,
+    on_failure: Fallback::ServeOriginal,
+    patch: Selection::Outdated,
+    major_upgrades: false,
+};
+
 /// A tag.
 pub(crate) fn tag(text: &str) -> Tag {
     text.parse().unwrap()
@@ -51,8 +65,8 @@ pub(crate) fn patch_layer(held: &[&str]) -> PatchLayer {
     let upgraded = Upgrade {
         name: "libc6".into(),
         architecture: "amd64".into(),
-        from: "2.36-9".parse().unwrap(),
-        to: "2.36-9+deb12u4".parse().unwrap(),
+        from: Version::parse(Family::Deb, "2.36-9").unwrap(),
+        to: Version::parse(Family::Deb, "2.36-9+deb12u4").unwrap(),
     };
     let held = held.iter().map(|name| Held {
         name: (*name).into(),

@@ -5,7 +5,9 @@
 use std::time::SystemTime;
 
 use patchport_oci::manifest::Content;
-use patchport_oci::{Digest, Manifest, Tag};
+use patchport_oci::{Digest, Manifest, Platform, Tag};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, Transaction};
 
 use super::{Catalog, CatalogError, column, digest_at, failed, put_manifest, put_root, seconds, time};
@@ -19,8 +21,36 @@ pub struct Decision {
     pub served: Digest,
     /// What was found, for people.
     pub note: String,
+    /// The images behind the original, and what was planned for each.
+    pub images: Vec<Planned>,
     /// When it was decided.
     pub decided_at: SystemTime,
+}
+
+/// What was planned for an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The image's manifest.
+    pub image: Digest,
+    /// Its platform.
+    pub platform: Platform,
+    /// The key of the plan; nothing when there was nothing to do.
+    pub plan: Option<String>,
+}
+
+/// A decision, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The repository.
+    pub repository: String,
+    /// The original.
+    pub source: Digest,
+    /// What the rule selects.
+    pub choices: String,
+    /// The decision.
+    pub decision: Decision,
 }
 
 impl Catalog {
@@ -37,7 +67,7 @@ impl Catalog {
     }
 
     /// Keeps what is known of the packages of an image.
-    pub async fn put_inventory<T: serde::Serialize>(&self, image: &str, inventory: &T) -> Result<(), CatalogError> {
+    pub async fn put_inventory<T: Serialize>(&self, image: &str, inventory: &T) -> Result<(), CatalogError> {
         sqlx::query("INSERT INTO inventories (digest, inventory) VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET inventory = excluded.inventory")
             .bind(image)
             .bind(encoded(image.to_owned(), inventory)?)
@@ -47,22 +77,22 @@ impl Catalog {
         Ok(())
     }
 
-    /// What a plan made, and when; `Some((None, _))` when it changed nothing.
-    pub async fn layer(&self, plan: &str) -> Result<Option<(Option<PatchLayer>, SystemTime)>, CatalogError> {
+    /// What a plan made, and when.
+    pub async fn layer(&self, plan: &str) -> Result<Option<(PatchLayer, SystemTime)>, CatalogError> {
         let row = sqlx::query("SELECT layer, made_at FROM layers WHERE plan = ?")
             .bind(plan)
             .fetch_optional(&self.pool)
             .await
             .map_err(failed("read a patch layer"))?;
         let Some(row) = row else { return Ok(None) };
-        let text: Option<String> = column(&row, "layer")?;
-        let layer = text.map(|text| decoded(plan.to_owned(), &text)).transpose()?;
+        let text: String = column(&row, "layer")?;
+        let layer = decoded(plan.to_owned(), &text)?;
         Ok(Some((layer, time(column(&row, "made_at")?))))
     }
 
     /// Keeps what a plan made. Its blob is in the store already.
-    pub async fn put_layer(&self, plan: &str, layer: Option<&PatchLayer>) -> Result<(), CatalogError> {
-        let text = layer.map(|layer| encoded(plan.to_owned(), layer)).transpose()?;
+    pub async fn put_layer(&self, plan: &str, layer: &PatchLayer) -> Result<(), CatalogError> {
+        let text = encoded(plan.to_owned(), layer)?;
         sqlx::query(
             "INSERT INTO layers (plan, layer, made_at) VALUES (?, ?, ?)
              ON CONFLICT (plan) DO UPDATE SET layer = excluded.layer, made_at = excluded.made_at",
@@ -76,26 +106,67 @@ impl Catalog {
         Ok(())
     }
 
-    /// What an original is answered with in a repository.
-    pub async fn decision(&self, place: &Place, source: &Digest) -> Result<Option<Decision>, CatalogError> {
+    /// The files of a layer that inventories are read from, as they were put here.
+    pub async fn layer_files(&self, layer: &str) -> Result<Option<Vec<u8>>, CatalogError> {
+        let row = sqlx::query("SELECT files FROM layer_files WHERE layer = ?")
+            .bind(layer)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("read a layer's files"))?;
+        row.map(|row| column(&row, "files")).transpose()
+    }
+
+    /// Keeps the files of a layer.
+    pub async fn put_layer_files(&self, layer: &str, files: &[u8]) -> Result<(), CatalogError> {
+        sqlx::query("INSERT INTO layer_files (layer, files) VALUES (?, ?) ON CONFLICT (layer) DO UPDATE SET files = excluded.files")
+            .bind(layer)
+            .bind(files)
+            .execute(&self.pool)
+            .await
+            .map_err(failed("record a layer's files"))?;
+        Ok(())
+    }
+
+    /// All decisions, the newest first.
+    pub async fn decisions(&self) -> Result<Vec<Decided>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT upstream, repository, source, choices, served, note, images, decided_at FROM decisions
+             ORDER BY decided_at DESC",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("read decisions"))?;
+        let decided = |row: &SqliteRow| {
+            Ok(Decided {
+                upstream: column(row, "upstream")?,
+                repository: column(row, "repository")?,
+                source: digest_at(row, "source")?,
+                choices: column(row, "choices")?,
+                decision: decision_of(row)?,
+            })
+        };
+        rows.iter().map(decided).collect()
+    }
+
+    /// What an original is answered with in a repository, when a rule makes these choices.
+    pub async fn decision(
+        &self,
+        place: &Place,
+        source: &Digest,
+        choices: &str,
+    ) -> Result<Option<Decision>, CatalogError> {
         let row = sqlx::query(
-            "SELECT served, note, decided_at FROM decisions WHERE upstream = ? AND repository = ? AND source = ?",
+            "SELECT served, note, images, decided_at FROM decisions
+             WHERE upstream = ? AND repository = ? AND source = ? AND choices = ?",
         )
         .bind(place.upstream())
         .bind(place.repository.as_str())
         .bind(source.to_string())
+        .bind(choices)
         .fetch_optional(&self.pool)
         .await
         .map_err(failed("read a decision"))?;
-        row.map(|row| {
-            let served = digest_at(&row, "served")?;
-            Ok(Decision {
-                served,
-                note: column(&row, "note")?,
-                decided_at: time(column(&row, "decided_at")?),
-            })
-        })
-        .transpose()
+        row.as_ref().map(decision_of).transpose()
     }
 
     /// Publishes in one switch: the new manifests, and that `source` is answered with the last of them (or with itself).
@@ -104,31 +175,36 @@ impl Catalog {
         &self,
         place: &Place,
         source: &Digest,
-        made: &[Manifest],
-        note: &str,
+        choices: &str,
+        verdict: Verdict,
     ) -> Result<Decision, CatalogError> {
+        let Verdict { made, note, images } = verdict;
         let decision = Decision {
             served: made
                 .last()
                 .map_or_else(|| source.clone(), |manifest| manifest.digest.clone()),
-            note: note.to_owned(),
+            note,
+            images,
             decided_at: SystemTime::now(),
         };
         let mut transaction = self.begin().await?;
-        for manifest in made {
+        for manifest in &made {
             put_manifest(&mut transaction, manifest).await?;
             put_made(&mut transaction, manifest).await?;
         }
         sqlx::query(
-            "INSERT INTO decisions (upstream, repository, source, served, note, decided_at) VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT (upstream, repository, source)
-             DO UPDATE SET served = excluded.served, note = excluded.note, decided_at = excluded.decided_at",
+            "INSERT INTO decisions (upstream, repository, source, choices, served, note, images, decided_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (upstream, repository, source, choices) DO UPDATE SET served = excluded.served,
+             note = excluded.note, images = excluded.images, decided_at = excluded.decided_at",
         )
         .bind(place.upstream())
         .bind(place.repository.as_str())
         .bind(source.to_string())
+        .bind(choices)
         .bind(decision.served.to_string())
-        .bind(note)
+        .bind(&decision.note)
+        .bind(encoded(source.to_string(), &decision.images)?)
         .bind(seconds(decision.decided_at))
         .execute(&mut *transaction)
         .await
@@ -177,6 +253,27 @@ impl Catalog {
     }
 }
 
+/// What a job came to.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// The manifests that it made, the one to serve last; none when the original stays.
+    pub made: Vec<Manifest>,
+    /// What was found, for people.
+    pub note: String,
+    /// The images behind the original, and what was planned for each.
+    pub images: Vec<Planned>,
+}
+
+fn decision_of(row: &SqliteRow) -> Result<Decision, CatalogError> {
+    let images: String = column(row, "images")?;
+    Ok(Decision {
+        served: digest_at(row, "served")?,
+        note: column(row, "note")?,
+        images: decoded("a decision".to_owned(), &images)?,
+        decided_at: time(column(row, "decided_at")?),
+    })
+}
+
 /// Records a manifest that we made, and the two blobs in it that are ours: its configuration and its last layer.
 async fn put_made(transaction: &mut Transaction<'_, Sqlite>, manifest: &Manifest) -> Result<(), CatalogError> {
     let own = match &manifest.content {
@@ -193,7 +290,7 @@ async fn put_made(transaction: &mut Transaction<'_, Sqlite>, manifest: &Manifest
     Ok(())
 }
 
-fn encoded<T: serde::Serialize>(subject: String, value: &T) -> Result<String, CatalogError> {
+fn encoded<T: Serialize>(subject: String, value: &T) -> Result<String, CatalogError> {
     serde_json::to_string(value).map_err(|error| CatalogError::Damaged {
         subject,
         reason: error.to_string(),

@@ -187,11 +187,18 @@ fn failed(error: &SolveError, limit: Duration) -> EngineError {
     match error.kind() {
         SolveErrorKind::Unreachable | SolveErrorKind::SessionLost => EngineError::Unreachable { reason: chain(error) },
         SolveErrorKind::TimedOut => EngineError::TimedOut { limit },
+        SolveErrorKind::ExecFailed if is_not_offered(error) => EngineError::NotOffered {
+            reason: exec_failure(error),
+        },
         SolveErrorKind::ExecFailed => EngineError::Upgrade {
             reason: exec_failure(error),
         },
         SolveErrorKind::MissingCapability | SolveErrorKind::Other => EngineError::Result { reason: chain(error) },
     }
+}
+
+fn is_not_offered(error: &SolveError) -> bool {
+    matches!(error, SolveError::ExecFailed { exit_code, .. } if i64::from(*exit_code) == apt::NOT_OFFERED)
 }
 
 fn exec_failure(error: &SolveError) -> String {

@@ -4,12 +4,13 @@
 
 use std::io::{self, Read as _, Seek as _, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use patchport_config::Compression;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::{Digest, Hasher, media_type};
-use patchport_packages::inventory::{Changes, Upgrade, changes};
+use patchport_packages::inventory::{Changes, Installed, Upgrade, changes};
 use patchport_packages::layer::{Node, Normalise, normalise};
 use patchport_packages::{Inventory, dpkg};
 use tempfile::NamedTempFile;
@@ -17,7 +18,7 @@ use tempfile::NamedTempFile;
 use super::{PatchError, PatchLayer, RawLayer};
 use crate::blobs::Blobs;
 use crate::flight::Interrupted;
-use crate::plan::Plan;
+use crate::plan::{self, Plan, is_major};
 
 /// zstd's own default: half the time of level 9 for 5 % more bytes.
 const ZSTD_LEVEL: i32 = 3;
@@ -31,12 +32,12 @@ const ZSTD_WORKERS: u32 = 2;
 pub(super) async fn finish(
     raw: RawLayer,
     plan: &Plan,
-    before: &Inventory,
+    before: &Arc<Inventory>,
     blobs: &Blobs,
     scratch: &std::path::Path,
 ) -> Result<Option<PatchLayer>, PatchError> {
-    let (compression, before, folder) = (plan.compression, before.clone(), scratch.to_owned());
-    let written = tokio::task::spawn_blocking(move || write(raw, compression, &before, folder)).await;
+    let (plan, before, folder) = (plan.clone(), Arc::clone(before), scratch.to_owned());
+    let written = tokio::task::spawn_blocking(move || write(raw, &plan, &before, folder)).await;
     let Some(written) = written.map_err(|_| Interrupted)?? else {
         return Ok(None);
     };
@@ -75,11 +76,12 @@ pub(super) async fn keep(blobs: &Blobs, digest: &Digest, bytes: Bytes) -> Result
 /// Normalises and compresses the layer into a file, and proves it.
 fn write(
     raw: RawLayer,
-    compression: Compression,
+    plan: &Plan,
     before: &Inventory,
     folder: PathBuf,
 ) -> Result<Option<(PatchLayer, NamedTempFile)>, PatchError> {
     let out = NamedTempFile::new_in(folder).map_err(scratch_error)?;
+    let compression = plan.compression;
     let rules = Normalise::new(raw.started, 0);
     let outer = Hashing::new(out);
     let (normalised, diff_id, outer) = match compression {
@@ -103,7 +105,7 @@ fn write(
     if normalised.is_empty {
         return Ok(None);
     }
-    let Some(changes) = prove(&normalised.files, before)? else {
+    let Some(changes) = prove(&normalised.files, before, plan)? else {
         return Ok(None);
     };
     let media_type = match compression {
@@ -125,7 +127,11 @@ fn write(
 }
 
 /// Reads the package database of the result and compares it with the one before. `None` when no package changed.
-fn prove(files: &patchport_packages::layer::LayerFiles, before: &Inventory) -> Result<Option<Changes>, PatchError> {
+fn prove(
+    files: &patchport_packages::layer::LayerFiles,
+    before: &Inventory,
+    plan: &Plan,
+) -> Result<Option<Changes>, PatchError> {
     const STATUS: &str = "var/lib/dpkg/status";
     let Some(Node::File(status)) = files.node(STATUS) else {
         let found = "files have changed, but not the package database";
@@ -159,7 +165,34 @@ fn prove(files: &patchport_packages::layer::LayerFiles, before: &Inventory) -> R
             step.name
         )));
     }
+    fulfils(&after, &changes, plan)?;
     Ok((!changes.upgraded.is_empty()).then_some(changes))
+}
+
+/// Whether the result has what was planned, and nothing went where the plan does not lead.
+fn fulfils(after: &Inventory, changes: &Changes, plan: &Plan) -> Result<(), PatchError> {
+    let has = |upgrade: &&plan::Upgrade| {
+        let same = |package: &Installed| package.name == upgrade.name && package.architecture == upgrade.architecture;
+        !after
+            .packages
+            .iter()
+            .any(|package| same(package) && package.version >= upgrade.to)
+    };
+    if let Some(missed) = plan.upgrades.iter().find(has) {
+        let (name, to) = (&missed.name, &missed.to);
+        return Err(PatchError::Unproven(format!("{name} is not at {to} as was planned")));
+    }
+    let planned = |step: &Upgrade| {
+        let same = |upgrade: &plan::Upgrade| upgrade.name == step.name && upgrade.exact && upgrade.to == step.to;
+        plan.upgrades.iter().any(same)
+    };
+    let strays = |step: &&Upgrade| !plan.major_upgrades && is_major(&step.from, &step.to) && !planned(step);
+    match changes.upgraded.iter().find(strays) {
+        Some(Upgrade { name, from, to, .. }) => Err(PatchError::Unproven(format!(
+            "{name} went from {from} to {to}, another major version"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Whether dpkg has finished with a package, one way or the other.

@@ -5,53 +5,73 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use patchport_oci::manifest::Content;
 use patchport_oci::{Descriptor, Digest, Manifest, Platform, media_type};
 use patchport_packages::Inventory;
-use serde::Deserialize;
 
 use super::job::{Made, Patcher};
-use super::{Base, PatchError, PatchLayer, finish};
+use super::roster::Watched;
+use super::{Base, EngineError, PatchError, PatchLayer, finish};
 use crate::assemble;
-use crate::catalog::Decision;
+use crate::catalog::{Decision, Planned, Verdict};
 use crate::flight::Interrupted;
-use crate::inspect::{Inspected, inspect};
-use crate::plan::{Choices, Plan, Target, plan};
+use crate::plan::{self, Choices, LeftOut, Plan, Target};
 use crate::respond::chain;
 use crate::route::Place;
+use crate::scan::Subject;
+use crate::subject::{is_linux, subject};
 
-/// The largest image configuration that is read, in bytes.
-const MAX_CONFIG: u64 = 8 * 1024 * 1024;
-/// More layers than overlayfs mounts, one kept free for the patch.
-const MAX_LAYERS: usize = 126;
 /// More native platforms than any real index has.
 const MAX_NATIVES: usize = 16;
 /// What a decision says of an image that stays as it is.
 const NOTHING: &str = "nothing to patch";
 
-#[derive(Deserialize)]
-struct ConfigPlatform {
-    #[serde(flatten)]
-    platform: Platform,
+/// What became of an image: what was planned for it, what is said about that, and the patched manifest if there is one.
+struct Outcome {
+    watched: Watched,
+    note: String,
+    patched: Option<Manifest>,
 }
-
-/// A patched image, and what was done to it.
-type Patched = (Manifest, PatchLayer);
 
 impl Patcher {
     /// The whole job.
-    pub(super) async fn run(self: &Arc<Self>, place: &Place, original: &Manifest) -> Result<Decision, PatchError> {
-        let (made, note) = match &original.content {
-            Content::Image { .. } => match self.image(place, original, None).await? {
-                Some((manifest, layer)) => (vec![manifest], layer.summary()),
-                None => (vec![], NOTHING.to_owned()),
-            },
-            Content::Index { manifests } => self.index(place, original, manifests).await?,
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        place: &Place,
+        original: &Manifest,
+        choices: Choices,
+    ) -> Result<Decision, PatchError> {
+        let mut watched = Vec::new();
+        let verdict = match &original.content {
+            Content::Image { .. } => {
+                let outcome = self.image(place, original, None, choices).await?;
+                watched.push(outcome.watched);
+                Verdict {
+                    made: outcome.patched.into_iter().collect(),
+                    note: outcome.note,
+                    images: vec![],
+                }
+            }
+            Content::Index { manifests } => self.index(place, original, manifests, choices, &mut watched).await?,
         };
-        Ok(self.parts.catalog.decide(place, &original.digest, &made, &note).await?)
+        let verdict = Verdict {
+            images: watched.iter().map(|image| image.planned.clone()).collect(),
+            ..verdict
+        };
+        let name = choices.to_string();
+        let decided = self
+            .parts
+            .catalog
+            .decide(place, &original.digest, &name, verdict)
+            .await?;
+        self.roster.put(
+            (place.to_string(), original.digest.clone(), name),
+            place,
+            choices,
+            watched,
+        );
+        Ok(decided)
     }
 
     /// Patches the children of an index that the engine runs natively, and puts them into a new index.
@@ -60,7 +80,9 @@ impl Patcher {
         place: &Place,
         original: &Manifest,
         children: &[Descriptor],
-    ) -> Result<(Vec<Manifest>, String), PatchError> {
+        choices: Choices,
+        watched: &mut Vec<Watched>,
+    ) -> Result<Verdict, PatchError> {
         let workers = self.parts.engine.platforms().await?;
         let native = |platform: &Platform| workers.iter().any(|worker| worker.same(platform));
         let natives = children
@@ -75,7 +97,7 @@ impl Patcher {
         }
         let patches = natives
             .into_iter()
-            .map(|child| self.child(place, child.digest.clone(), child.platform.clone()));
+            .map(|child| self.child(place, &original.digest, child, choices));
         let results = try_join_all(patches).await?;
         if results.is_empty()
             && children
@@ -88,116 +110,143 @@ impl Patcher {
                 workers: list(&workers),
             });
         }
-        let (mut patched, mut notes, mut failure) = (HashMap::new(), Vec::new(), None);
+        let (mut patched, mut verdict, mut notes, mut failure) = (HashMap::new(), Verdict::default(), Vec::new(), None);
         for (digest, result) in results {
             match result {
-                Ok(Some((manifest, layer))) => {
-                    notes.push(layer.summary());
-                    patched.insert(digest, manifest);
+                Ok(outcome) => {
+                    notes.push(outcome.note);
+                    watched.push(outcome.watched);
+                    patched.extend(outcome.patched.map(|manifest| (digest, manifest)));
                 }
-                Ok(None) => notes.push(NOTHING.to_owned()),
                 Err(error) => {
                     tracing::warn!(image.repository = %place, image.digest = %digest, error = chain(&error), "a platform was not patched");
                     failure = Some(error);
                 }
             }
         }
+        verdict.note = notes.join("; ");
         // A platform that fails keeps its original descriptor, unless no other was patched.
         match failure {
             Some(error) if patched.is_empty() => return Err(error),
-            _ if patched.is_empty() => return Ok((vec![], NOTHING.to_owned())),
+            _ if patched.is_empty() => return Ok(verdict),
             _ => {}
         }
         let index = assemble::index(original, &patched, &place.to_string())?;
-        let made = patched.into_values().chain([index]).collect();
-        Ok((made, notes.join("; ")))
+        verdict.made = patched.into_values().chain([index]).collect();
+        Ok(verdict)
     }
 
     /// One child of an index. Only what concerns all of them is an error of the whole.
     async fn child(
         self: &Arc<Self>,
         place: &Place,
-        digest: Digest,
-        platform: Option<Platform>,
-    ) -> Result<(Digest, Result<Option<Patched>, PatchError>), PatchError> {
+        index: &Digest,
+        child: &Descriptor,
+        choices: Choices,
+    ) -> Result<(Digest, Result<Outcome, PatchError>), PatchError> {
+        let digest = child.digest.clone();
         let readable = self.parts.library.may_read(place, &digest).await?;
         let manifest = self.parts.resolver.digest(place, &digest, readable).await?;
-        let patched = self.image(place, &manifest, platform.as_ref()).await;
-        Ok((digest, patched))
+        let part = child.platform.as_ref().map(|platform| (index, platform));
+        let outcome = self.image(place, &manifest, part, choices).await;
+        Ok((digest, outcome))
     }
 
-    /// Patches one image; `None` when it needs no patch. The patched configuration is in the store when this returns.
+    /// Patches one image, which may be part of an index. The patched configuration is in the store when this returns.
     async fn image(
         self: &Arc<Self>,
         place: &Place,
         image: &Manifest,
-        platform: Option<&Platform>,
-    ) -> Result<Option<Patched>, PatchError> {
-        let Some((descriptor, layers)) = runnable(image) else {
-            return Ok(None);
-        };
-        if layers.len() > MAX_LAYERS {
-            return Err(PatchError::Unsupported(format!("it has {} layers", layers.len())));
-        }
-        let config = self.config(place, descriptor).await?;
-        let own: ConfigPlatform = serde_json::from_slice(&config)
-            .map_err(|error| PatchError::Unsupported(format!("its configuration is malformed: {error}")))?;
-        let platform = platform.unwrap_or(&own.platform);
-        if !is_linux(platform) {
-            return Ok(None);
-        }
-        let inspected = inspect(image, place, &self.parts.library, &self.parts.catalog).await?;
-        // The inventory may have been known; that the image names a layer is no reason to let its repository have it.
-        try_join_all(
-            layers
-                .iter()
-                .map(|layer| self.parts.library.vouch(place, &layer.digest)),
-        )
-        .await?;
-        let inventory = match inspected {
-            Inspected::Packages(inventory) => inventory,
-            Inspected::NoDistribution => return Ok(None),
-            Inspected::Unsupported(reason) => return Err(PatchError::Unsupported(reason)),
-        };
-        let findings = self.scanner.scan(&inventory).await;
-        let name = place.to_string();
+        part: Option<(&Digest, &Platform)>,
+        choices: Choices,
+    ) -> Result<Outcome, PatchError> {
         let docker = image.media_type == media_type::DOCKER_MANIFEST;
-        let target = Target {
-            image: &image.digest,
-            platform,
-            name: &name,
-            docker,
+        let Some(subject) = subject(place, image, part, &self.parts.library, &self.parts.catalog).await? else {
+            return Ok(Outcome {
+                watched: Watched {
+                    planned: Planned {
+                        image: image.digest.clone(),
+                        platform: part.map(|(_, platform)| platform.clone()).unwrap_or_default(),
+                        plan: None,
+                    },
+                    inventory: None,
+                    docker,
+                },
+                note: NOTHING.to_owned(),
+                patched: None,
+            });
         };
-        let choices = Choices {
-            compression: self.settings.compression,
-            cache_scope: self.settings.cache_scope,
+        let mut planned = self.plan(&subject, choices).await?;
+        let mut made = self.made(&subject, planned.plan.as_ref()).await;
+        if let Err(PatchError::Engine(EngineError::NotOffered { reason })) = &made {
+            // A repository that has moved on has something newer: one more look, and one more try.
+            tracing::info!(image.digest = %image.digest, reason, "the plan is out of date");
+            self.parts.scanners.refresh(&subject).await;
+            let newer = self.plan(&subject, choices).await?;
+            if newer.plan != planned.plan {
+                planned = newer;
+                made = self.made(&subject, planned.plan.as_ref()).await;
+            }
+        }
+        let layer = made?;
+        let patched = match &layer {
+            Some(layer) => {
+                let patched = assemble::image(image, &subject.config, layer, &place.to_string())?;
+                finish::keep(&self.parts.blobs, &Digest::of(&patched.config), patched.config.into()).await?;
+                Some(patched.manifest)
+            }
+            None => None,
         };
-        let Some(plan) = plan(&inventory, findings, target, choices)? else {
-            return Ok(None);
-        };
+        Ok(Outcome {
+            watched: Watched {
+                planned: Planned {
+                    image: image.digest.clone(),
+                    platform: subject.platform.clone(),
+                    plan: planned.plan.as_ref().map(Plan::key),
+                },
+                inventory: Some(Arc::clone(&subject.inventory)),
+                docker,
+            },
+            note: note(layer.as_ref(), &planned.left_out),
+            patched,
+        })
+    }
+
+    /// The layer of a plan, made once however many ask; nothing when there is no plan.
+    async fn made(self: &Arc<Self>, subject: &Subject, plan: Option<&Plan>) -> Result<Option<PatchLayer>, PatchError> {
+        let Some(plan) = plan else { return Ok(None) };
         let base = Base {
-            manifest: image.clone(),
-            config: config.clone(),
-            name: name.clone(),
-            place: place.clone(),
+            manifest: subject.manifest.clone(),
+            config: subject.config.clone(),
+            name: subject.place.to_string(),
+            place: subject.place.clone(),
         };
-        let made = self
+        let (plan, inventory) = (plan.clone(), Arc::clone(&subject.inventory));
+        let flight = self
             .layers
-            .join(plan.key(), || Arc::clone(self).layer(plan, base, inventory))
-            .result()
-            .await??;
-        let Some(layer) = made else { return Ok(None) };
-        let patched = assemble::image(image, &config, &layer, &name)?;
-        finish::keep(&self.parts.blobs, &Digest::of(&patched.config), patched.config.into()).await?;
-        Ok(Some((patched.manifest, layer)))
+            .join(plan.key(), || Arc::clone(self).layer(plan, base, inventory));
+        Ok(Some(flight.result().await??))
+    }
+
+    /// What the scanners' findings come to.
+    pub(crate) async fn plan(&self, subject: &Subject, choices: Choices) -> Result<plan::Planned, PatchError> {
+        let findings = self.parts.scanners.scan(subject).await?;
+        let target = Target {
+            image: &subject.manifest.digest,
+            platform: &subject.platform,
+            name: &subject.place.to_string(),
+            docker: subject.manifest.media_type == media_type::DOCKER_MANIFEST,
+        };
+        Ok(plan::plan(&subject.inventory, &findings, target, choices)?)
     }
 
     /// Carries out a plan, unless its layer is known and fresh.
-    async fn layer(self: Arc<Self>, plan: Plan, base: Base, before: Box<Inventory>) -> Made {
+    async fn layer(self: Arc<Self>, plan: Plan, base: Base, before: Arc<Inventory>) -> Made {
         let key = plan.key();
         if let Some((layer, made_at)) = self.parts.catalog.layer(&key).await?
-            && self.is_recent(made_at)
-            && self.is_stored(layer.as_ref()).await?
+            // Exact versions do not age; what a repository offers beyond a report's fix does.
+            && (plan.upgrades.iter().all(|upgrade| upgrade.exact) || self.is_recent(made_at))
+            && self.parts.blobs.stored(&layer.digest).await?.is_some()
         {
             return Ok(layer);
         }
@@ -214,47 +263,22 @@ impl Patcher {
             Some(raw) => finish::finish(raw, &plan, &before, &self.parts.blobs, &self.parts.scratch).await?,
             None => None,
         };
-        self.parts.catalog.put_layer(&key, layer.as_ref()).await?;
+        let layer = layer.ok_or_else(|| {
+            let names: Vec<&str> = plan.upgrades.iter().map(|upgrade| upgrade.name.as_str()).collect();
+            PatchError::Unproven(format!("its package manager upgraded none of {}", names.join(", ")))
+        })?;
+        self.parts.catalog.put_layer(&key, &layer).await?;
         Ok(layer)
     }
-
-    async fn is_stored(&self, layer: Option<&PatchLayer>) -> Result<bool, PatchError> {
-        match layer {
-            Some(layer) => Ok(self.parts.blobs.stored(&layer.digest).await?.is_some()),
-            None => Ok(true),
-        }
-    }
-
-    async fn config(&self, place: &Place, descriptor: &Descriptor) -> Result<Bytes, PatchError> {
-        let size = Some(descriptor.size);
-        let content = self.parts.library.blob(place, &descriptor.digest, size).await?;
-        // The descriptor may lie about a blob that is in the store.
-        if content.size() != size || descriptor.size > MAX_CONFIG {
-            let found = content.size().unwrap_or_default();
-            return Err(PatchError::Unsupported(format!("its configuration has {found} bytes")));
-        }
-        let mut stream = content.stream(None);
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk?);
-        }
-        Ok(bytes.freeze())
-    }
 }
 
-/// Configuration and layers of an image that a runtime can run; artifacts have other types.
-fn runnable(image: &Manifest) -> Option<(&Descriptor, &[Descriptor])> {
-    let Content::Image { config, layers } = &image.content else {
-        return None;
-    };
-    let is_image = media_type::is_image_config(&config.media_type)
-        && !layers.is_empty()
-        && layers.iter().all(|layer| media_type::is_layer(&layer.media_type));
-    is_image.then_some((config, &layers[..]))
-}
-
-fn is_linux(platform: &Platform) -> bool {
-    platform.os == "linux"
+/// What was done to an image and what was left out, for people.
+fn note(layer: Option<&PatchLayer>, left_out: &[LeftOut]) -> String {
+    let left = left_out
+        .iter()
+        .map(|left| format!("{} left as it is: {}", left.name, left.reason));
+    let done = layer.map_or_else(|| NOTHING.to_owned(), PatchLayer::summary);
+    [done].into_iter().chain(left).collect::<Vec<_>>().join("; ")
 }
 
 fn list<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> String {

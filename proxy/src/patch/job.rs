@@ -7,22 +7,24 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use moka::future::Cache;
-use patchport_config::Patch as Settings;
+use patchport_config::{Patch as Settings, Terms};
 use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::roster::Roster;
 use super::{Parts, PatchError, PatchLayer};
 use crate::catalog::Decision;
 use crate::flight::{Flight, Flights};
+use crate::plan::Choices;
 use crate::respond::chain;
 use crate::route::Place;
-use crate::scan::{Scanner, Unindexed};
 use crate::tasks::Tasks;
 
-type Key = (String, Digest);
-pub(super) type Made = Result<Option<PatchLayer>, PatchError>;
+/// Repository, original, and what the rule selects.
+pub(super) type Key = (String, Digest, String);
+pub(super) type Made = Result<PatchLayer, PatchError>;
 
 /// A failure, and until when it is not tried again.
 #[derive(Clone)]
@@ -35,10 +37,10 @@ struct Failed {
 /// Patches images.
 pub struct Patcher {
     pub(super) parts: Parts,
-    pub(super) scanner: Arc<dyn Scanner>,
     pub(super) settings: Settings,
     decisions: Cache<Key, Decision>,
     failures: Cache<Key, Failed>,
+    pub(super) roster: Roster,
     jobs: Flights<Key, Result<Decision, PatchError>>,
     pub(super) layers: Flights<String, Made>,
     pub(super) slots: Arc<Semaphore>,
@@ -49,12 +51,12 @@ impl Patcher {
     pub fn new(parts: Parts, settings: Settings, tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
             parts,
-            scanner: Arc::new(Unindexed),
             decisions: Cache::new(100_000),
             failures: Cache::builder()
                 .max_capacity(10_000)
                 .time_to_live(settings.refresh_after * 2)
                 .build(),
+            roster: Roster::default(),
             jobs: Flights::new(tasks.clone()),
             layers: Flights::new(tasks),
             slots: Arc::new(Semaphore::new(settings.concurrency as usize)),
@@ -71,15 +73,17 @@ impl Patcher {
         self: &Arc<Self>,
         place: &Place,
         original: &Manifest,
+        terms: &Terms,
         deadline: Instant,
     ) -> Result<Manifest, PatchError> {
-        let key = (place.to_string(), original.digest.clone());
+        let choices = Choices::new(terms, &self.settings);
+        let key = (place.to_string(), original.digest.clone(), choices.to_string());
         let decision = match self.known(place, &key).await? {
             Some(decision) if self.is_fresh(&decision) => decision,
             Some(decision) => {
                 // Due for another look: the old answer stands until there is a new one.
                 if self.failure(&key).await.is_none() {
-                    let _ = self.start(place, original, &key);
+                    let _ = self.start(place, original, choices, &key);
                 }
                 decision
             }
@@ -87,7 +91,7 @@ impl Patcher {
                 if let Some(failure) = self.failure(&key).await {
                     return Err(failure);
                 }
-                let job = self.start(place, original, &key);
+                let job = self.start(place, original, choices, &key);
                 tokio::time::timeout_at(deadline, job.result())
                     .await
                     .map_err(|_| PatchError::Late)???
@@ -104,7 +108,7 @@ impl Patcher {
         if let Some(decision) = self.decisions.get(key).await {
             return Ok(Some(decision));
         }
-        let Some(decision) = self.parts.catalog.decision(place, &key.1).await? else {
+        let Some(decision) = self.parts.catalog.decision(place, &key.1, &key.2).await? else {
             return Ok(None);
         };
         if decision.served != key.1 && !self.is_whole(&key.1, &decision.served).await? {
@@ -169,7 +173,10 @@ impl Patcher {
 
     /// Remembers a failure that would come again; the pause doubles each time, up to `refresh_after`.
     async fn remember(&self, key: &Key, error: &PatchError) {
-        let before = self.failures.get(key).await.map(|failed| failed.pause * 2);
+        // A repository that is away is back when it is back: only what fails in the image itself is tried ever less often.
+        let doubles = !matches!(error, PatchError::Scan(_));
+        let before = self.failures.get(key).await.filter(|_| doubles);
+        let before = before.map(|failed| failed.pause * 2);
         let pause = before
             .unwrap_or(self.settings.retry_after)
             .min(self.settings.refresh_after);
@@ -182,12 +189,19 @@ impl Patcher {
         self.failures.insert(key.clone(), failed).await;
     }
 
-    fn start(self: &Arc<Self>, place: &Place, original: &Manifest, key: &Key) -> Flight<Result<Decision, PatchError>> {
+    /// Starts the job of an image, or joins it.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        place: &Place,
+        original: &Manifest,
+        choices: Choices,
+        key: &Key,
+    ) -> Flight<Result<Decision, PatchError>> {
         self.jobs.join(key.clone(), || {
             let (patcher, place, original, key) = (Arc::clone(self), place.clone(), original.clone(), key.clone());
             async move {
                 let started = Instant::now();
-                let result = patcher.run(&place, &original).await;
+                let result = patcher.run(&place, &original, choices).await;
                 let (name, source) = (&key.0, &key.1);
                 let elapsed_s = started.elapsed().as_secs_f64();
                 match &result {

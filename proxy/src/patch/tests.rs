@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use patchport_config::{CacheScope, Compression, Patch as Settings};
+use patchport_config::{CacheScope, Compression, Patch as Settings, Selection, Terms};
 use patchport_kit::image::validate;
 use patchport_kit::{Image, Index, Layer};
 use patchport_oci::media_type;
@@ -16,7 +16,7 @@ use self::bench::{Bench, patcher, patience};
 use super::*;
 use crate::store::memory::MemoryStore;
 use crate::testing::images::{NEW, OLD, OS_RELEASE, changed, debian, stanza, status, upgrade, with_status};
-use crate::testing::{Call, FakeEngine, Fault, Gate, Outcome, place};
+use crate::testing::{Call, FakeEngine, Fault, Gate, Outcome, TERMS, place, tag};
 use crate::upstream::Upstream;
 
 mod bench;
@@ -96,7 +96,11 @@ async fn repositories_share_a_patch_where_they_trust_one_another() {
         bench.memory.push("team/other", None, &debian().build());
         let other = place("team/other", Arc::clone(&bench.upstream) as Arc<dyn Upstream>);
         bench.patched(&original).await.unwrap();
-        let there = bench.patcher.patched(&other, &original, patience()).await.unwrap();
+        let there = bench
+            .patcher
+            .patched(&other, &original, &TERMS, patience())
+            .await
+            .unwrap();
         let json: Value = serde_json::from_slice(&there.bytes).unwrap();
         assert_eq!(
             json["annotations"]["sh.copa.patch.origin.name"],
@@ -111,7 +115,10 @@ async fn a_request_leaves_at_its_deadline_and_the_patch_goes_on() {
     let gate = Gate::new();
     let bench = Bench::new(Outcome::After(gate.clone(), Box::new(Outcome::Tar(upgrade())))).await;
     let original = bench.push(&debian().build());
-    let late = bench.patcher.patched(&bench.place, &original, Instant::now()).await;
+    let late = bench
+        .patcher
+        .patched(&bench.place, &original, &TERMS, Instant::now())
+        .await;
     assert!(late.as_ref().is_err_and(PatchError::is_late), "{late:?}");
     gate.reached().await;
     gate.open();
@@ -122,30 +129,71 @@ async fn a_request_leaves_at_its_deadline_and_the_patch_goes_on() {
 
 #[tokio::test]
 async fn nothing_to_patch_is_remembered_also_by_the_next_process() {
+    let bench = Bench::new(Outcome::Tar(upgrade())).await;
+    bench.scanner.set(|_| Ok(vec![]));
+    let original = bench.push(&debian().build());
+    for _ in 0..2 {
+        assert_eq!(bench.patched(&original).await.unwrap().digest, original.digest);
+    }
+    // From here on a look would find something, but none is taken.
+    bench.scanner.set(|_| Err("nobody is asked".into()));
+    let again = bench
+        .restarted(&bench.engine)
+        .patched(&bench.place, &original, &TERMS, patience())
+        .await;
+    assert_eq!((again.unwrap().digest, bench.engine.runs()), (original.digest, 0));
+}
+
+#[tokio::test]
+async fn an_upgrade_that_was_planned_and_did_not_happen_is_a_failure() {
     let unchanged = Outcome::Tar(changed(&status(&OLD)));
     let logs = Outcome::Tar(Layer::new().file("var/log/dpkg.log", "x").plain().bytes);
+    let older = Outcome::Tar(changed(&status(&[("libc6", "2.36-9+deb12u1"), OLD[1]])));
     for (name, outcome) in [
         ("no layer", Outcome::Nothing),
         ("no upgrade", unchanged),
         ("only logs", logs),
+        ("not far enough", older),
     ] {
         let bench = Bench::new(outcome).await;
         let original = bench.push(&debian().build());
-        for _ in 0..2 {
-            assert_eq!(
-                bench.patched(&original).await.unwrap().digest,
-                original.digest,
-                "{name}"
-            );
-        }
-        assert_eq!(bench.engine.runs(), 1, "{name}");
-        let other = Arc::new(FakeEngine::new(&["amd64"], Outcome::Tar(upgrade())));
-        let again = bench
-            .restarted(&other)
-            .patched(&bench.place, &original, patience())
-            .await;
-        assert_eq!((again.unwrap().digest, other.runs()), (original.digest, 0), "{name}");
+        let error = bench.patched(&original).await.expect_err(name);
+        assert!(matches!(error, PatchError::Unproven(_)), "{name}: {error:?}");
+        assert!(error.to_string().contains("libc6"), "{name}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_scanner_that_cannot_tell_is_a_failure_and_no_pass() {
+    let bench = Bench::new(Outcome::Tar(upgrade())).await;
+    bench.scanner.set(|_| Err("its index is not signed".into()));
+    let original = bench.push(&debian().build());
+    let error = bench.patched(&original).await.unwrap_err();
+    assert!(matches!(error, PatchError::Scan(_)), "{error:?}");
+    assert!(error.to_string().contains("its index is not signed"), "{error}");
+    assert_eq!((bench.decision(&original).await, bench.engine.runs()), (None, 0));
+}
+
+#[tokio::test]
+async fn rules_that_select_other_packages_have_answers_of_their_own() {
+    let bench = Bench::new(Outcome::Tar(upgrade())).await;
+    let original = bench.push(&debian().build());
+    let security = Terms {
+        patch: Selection::Security,
+        ..TERMS
+    };
+    let ordinary = |subject: &crate::scan::Subject| {
+        let _ = subject;
+        Ok(vec![])
+    };
+    let patched = bench.patched(&original).await.unwrap();
+    bench.scanner.set(ordinary);
+    let other = bench
+        .patcher
+        .patched(&bench.place, &original, &security, patience())
+        .await;
+    assert_eq!(other.unwrap().digest, original.digest);
+    assert_eq!(bench.patched(&original).await.unwrap().digest, patched.digest);
 }
 
 #[tokio::test]
@@ -157,7 +205,10 @@ async fn what_has_no_packages_to_upgrade_starts_no_container() {
     let foreign = Image::builder().architecture("amd64").layer(
         Layer::new()
             .file("etc/os-release", "ID=alpine\n")
-            .file("lib/apk/db/installed", "P:musl\n")
+            .file(
+                "lib/apk/db/installed",
+                "C:Q1MfRnAEVxfdfBdKNcg+dDhJrJHdM=\nP:musl\nV:1.2.5-r0\nA:x86_64\n\n",
+            )
             .gzip(),
     );
     let no_release = Image::builder()
@@ -175,7 +226,7 @@ async fn what_has_no_packages_to_upgrade_starts_no_container() {
     for (name, image, refused) in [
         ("all held", with_status(&held).build(), None),
         ("no distribution", bare.build(), None),
-        ("another package manager", foreign.build(), Some("not supported yet")),
+        ("another package manager with nothing outdated", foreign.build(), None),
         ("packages of no distribution", no_release.build(), Some("no os-release")),
         ("distroless", distroless.build(), Some("distroless")),
         (
@@ -207,21 +258,76 @@ async fn an_old_answer_is_served_while_a_new_look_is_taken() {
     let (gate, newer) = (Gate::new(), changed(&status(&[("libc6", "2.36-9+deb12u9"), OLD[1]])));
     let next = Outcome::After(gate.clone(), Box::new(Outcome::Tar(newer)));
     bench.engine.set(move |_| next.clone());
+    bench
+        .scanner
+        .set(|_| Ok(vec![("libc6".into(), "2.36-9+deb12u9".into())]));
     for _ in 0..3 {
         assert_eq!(bench.patched(&original).await.unwrap().digest, first.digest);
     }
     gate.reached().await;
     gate.open();
     bench.settled().await;
-    let decided = bench
-        .catalog
-        .decision(&bench.place, &original.digest)
-        .await
-        .unwrap()
-        .unwrap();
+    let decided = bench.decision(&original).await.unwrap();
     assert_ne!(decided.served, first.digest);
     assert!(decided.note.contains("2.36-9+deb12u9"), "{}", decided.note);
     assert_eq!(bench.engine.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_changed_index_has_the_images_that_it_touches_patched_before_anyone_asks() {
+    let bench = Bench::new(Outcome::Tar(upgrade())).await;
+    let original = bench.push(&debian().build());
+    let current = bench
+        .memory
+        .push("team/app", Some("v2"), &with_status(&status(&NEW)).build());
+    for (name, manifest) in [("v1", &original), ("v2", &current)] {
+        bench
+            .catalog
+            .resolved(&bench.place, &tag(name), manifest)
+            .await
+            .unwrap();
+    }
+    bench.scanner.know(NEW[0].0, NEW[0].1);
+    let first = bench.patched(&original).await.unwrap();
+    assert_eq!(bench.patched(&current).await.unwrap().digest, current.digest);
+    assert_eq!(bench.patcher.replan().await, 0, "nothing has changed");
+    let newer = "2.36-9+deb12u9";
+    let layer = Outcome::Tar(changed(&status(&[("libc6", newer), OLD[1]])));
+    bench.engine.set(move |_| layer.clone());
+    bench.scanner.know("libc6", newer);
+    assert_eq!(bench.patcher.replan().await, 2, "both have an older one");
+    bench.settled().await;
+    let decided = bench.decision(&original).await.unwrap();
+    assert!(
+        decided.served != first.digest && decided.note.contains(newer),
+        "{}",
+        decided.note
+    );
+    assert_ne!(bench.decision(&current).await.unwrap().served, current.digest);
+}
+
+#[tokio::test]
+async fn decisions_of_an_earlier_process_are_planned_anew_too() {
+    let bench = Bench::new(Outcome::Tar(upgrade())).await;
+    let original = bench.push(&debian().build());
+    bench
+        .catalog
+        .resolved(&bench.place, &tag("v1"), &original)
+        .await
+        .unwrap();
+    bench.scanner.know(NEW[0].0, NEW[0].1);
+    bench.patched(&original).await.unwrap();
+    let engine = Arc::new(FakeEngine::new(&["amd64"], Outcome::Tar(upgrade())));
+    let patcher = bench.restarted(&engine);
+    let table = crate::route::Table::new([crate::testing::site(
+        crate::testing::HOST,
+        Arc::clone(&bench.upstream) as Arc<dyn Upstream>,
+    )]);
+    assert_eq!(patcher.recall(&table).await.unwrap(), 1);
+    assert_eq!(patcher.replan().await, 0);
+    bench.scanner.know("zlib1g", "1:1.2.14");
+    assert_eq!(patcher.replan().await, 1);
+    bench.settled().await;
 }
 
 #[tokio::test]
@@ -237,11 +343,15 @@ async fn a_patched_image_that_lost_a_blob_is_made_again() {
         &bench.catalog,
         &blobs,
         &engine,
+        &bench.scanner,
         &bench.tasks,
         scratch,
         Settings::default(),
     );
-    let again = patcher.patched(&bench.place, &original, patience()).await.unwrap();
+    let again = patcher
+        .patched(&bench.place, &original, &TERMS, patience())
+        .await
+        .unwrap();
     assert_eq!((&again.digest, engine.runs()), (&patched.digest, 1));
     // Base layers can be had from upstream; what we made, from nobody else.
     let made: Vec<&Digest> = again.references().map(|descriptor| &descriptor.digest).collect();

@@ -2,20 +2,14 @@
 //!
 //! Tables of named cases.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use patchport_config::Fallback;
 use patchport_oci::Digest;
+use std::sync::Arc;
 
 use super::*;
+use crate::testing::TERMS;
 use crate::testing::{Memory, place, tag};
 
-const TERMS: Terms = Terms {
-    wait: Duration::from_secs(20),
-    on_timeout: Fallback::ServeLastPatched,
-    on_failure: Fallback::ServeOriginal,
-};
 const PATCH: Action = Action::Patch(TERMS);
 
 fn policy(rules: &[(&str, &[&str], Action)]) -> Policy {
@@ -96,13 +90,9 @@ fn a_denial_says_what_which_rule_and_why() {
 /// Rules as [`policy`] takes them.
 type Rules<'a> = &'a [(&'a str, &'a [&'a str], Action)];
 
-/// The tags that lead to a digest; a `+` before those that were answered with an image that leads there.
-fn ways(tags: &[&str]) -> Vec<Way> {
-    let way = |text: &&str| Way {
-        tag: tag(text.trim_start_matches('+')),
-        published: text.starts_with('+'),
-    };
-    tags.iter().map(way).collect()
+/// The tags that lead to a digest.
+fn ways(tags: &[&str]) -> Vec<Tag> {
+    tags.iter().map(|text| tag(text)).collect()
 }
 
 #[test]
@@ -135,31 +125,26 @@ fn a_digest_is_judged_by_the_tags_that_lead_to_it() {
         (
             "a tag is denied now, and was answered so",
             tagged,
-            &["+beta"],
+            &["beta"],
             Some("beta"),
         ),
         ("a tag is denied, another led here", tagged, &["v1"], None),
         ("a tag is denied, both led here", tagged, &["beta", "v1"], None),
-        ("the repository is denied", closed, &["+v1"], Some("app")),
+        ("the repository is denied", closed, &["v1"], Some("app")),
         ("one tag is allowed, it led here", only, &["v1"], None),
         ("one tag is allowed, another led here", only, &["v2"], Some("rest")),
         ("one tag is allowed, unknown digest", only, &[], Some("rest")),
         ("the denial is never reached", shadowed, &[], None),
         ("another upstream is denied", elsewhere, &[], None),
         ("an original, its tag is not served late", never_late, &["v1"], None),
-        ("the image served in its place", never_late, &["+v1"], None),
+        ("the image served in its place", never_late, &["v1"], None),
         (
             "an original, its tag is not served on failure",
             never_failed,
             &["v1"],
             None,
         ),
-        (
-            "the image served in that one's place",
-            never_failed,
-            &["v1", "+v1"],
-            None,
-        ),
+        ("the image served in that one's place", never_failed, &["v1"], None),
     ];
     let digest = Digest::of(b"x").to_string();
     for (name, rules, led, refused) in cases {

@@ -14,7 +14,7 @@ use super::super::*;
 use crate::route::Place;
 use crate::store::memory::MemoryStore;
 use crate::tasks::Tasks;
-use crate::testing::{FakeEngine, Faulty, Memory, Outcome, place};
+use crate::testing::{FakeEngine, FakeScanner, Faulty, Memory, Outcome, TERMS, place};
 use crate::upstream::Upstream;
 
 pub(super) struct Bench {
@@ -23,6 +23,7 @@ pub(super) struct Bench {
     pub(super) catalog: Catalog,
     pub(super) blobs: Arc<Blobs>,
     pub(super) engine: Arc<FakeEngine>,
+    pub(super) scanner: Arc<FakeScanner>,
     pub(super) patcher: Arc<Patcher>,
     pub(super) tasks: Tasks,
     pub(super) place: Place,
@@ -48,7 +49,8 @@ impl Bench {
         let catalog = Catalog::in_memory().await.unwrap();
         let blobs = Arc::new(Blobs::new(Arc::new(MemoryStore::default()), tasks.clone()));
         let scratch = tempfile::tempdir().unwrap();
-        let patcher = patcher(&catalog, &blobs, &engine, &tasks, scratch.path(), settings);
+        let scanner = Arc::new(FakeScanner::default());
+        let patcher = patcher(&catalog, &blobs, &engine, &scanner, &tasks, scratch.path(), settings);
         Self {
             place: place("team/app", Arc::clone(&upstream) as Arc<dyn Upstream>),
             memory,
@@ -56,6 +58,7 @@ impl Bench {
             catalog,
             blobs,
             engine,
+            scanner,
             patcher,
             tasks,
             scratch,
@@ -69,6 +72,7 @@ impl Bench {
             &self.catalog,
             &self.blobs,
             engine,
+            &self.scanner,
             &self.tasks,
             scratch,
             Settings::default(),
@@ -80,7 +84,13 @@ impl Bench {
     }
 
     pub(super) async fn patched(&self, original: &Manifest) -> Result<Manifest, PatchError> {
-        self.patcher.patched(&self.place, original, patience()).await
+        self.patcher.patched(&self.place, original, &TERMS, patience()).await
+    }
+
+    /// What is decided for an image.
+    pub(super) async fn decision(&self, original: &Manifest) -> Option<crate::catalog::Decision> {
+        let decision = self.catalog.decision(&self.place, &original.digest, "outdated").await;
+        decision.unwrap()
     }
 
     /// What a client pulls of a patched image.
@@ -118,6 +128,7 @@ pub(super) fn patcher(
     catalog: &Catalog,
     blobs: &Arc<Blobs>,
     engine: &Arc<FakeEngine>,
+    scanner: &Arc<FakeScanner>,
     tasks: &Tasks,
     scratch: &std::path::Path,
     settings: Settings,
@@ -127,6 +138,7 @@ pub(super) fn patcher(
         resolver: Arc::new(Resolver::new(catalog.clone(), Duration::from_secs(3600), tasks.clone())),
         library: Arc::new(Library::new(catalog.clone(), Arc::clone(blobs))),
         blobs: Arc::clone(blobs),
+        scanners: Scanners::new(vec![Arc::clone(scanner) as _], Duration::from_secs(60)),
         engine: Arc::clone(engine) as Arc<dyn Engine>,
         scratch: scratch.to_owned(),
     };
