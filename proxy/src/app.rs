@@ -4,6 +4,7 @@
 //! sees the whole configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use moka::future::Cache;
@@ -19,12 +20,15 @@ use crate::answers::Answers;
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::handler::Handler;
+use crate::index::Indexes;
 use crate::library::Library;
 use crate::patch::buildkit::BuildKit;
 use crate::patch::{self, Patcher};
 use crate::policy::Policy;
 use crate::resolve::Resolver;
+use crate::respond::chain;
 use crate::route::{Site, Table};
+use crate::scan::Scanners;
 use crate::serve::{Listener, serve};
 use crate::service::Registry;
 use crate::store::disk::DiskStore;
@@ -39,6 +43,9 @@ struct App {
     admin: Listener,
     listeners: Vec<(Listener, Option<Arc<str>>)>,
     server: config::Server,
+    indexes: Arc<Indexes>,
+    /// How often indexes are looked at.
+    refresh: Duration,
     tasks: Tasks,
 }
 
@@ -64,6 +71,7 @@ impl App {
         let scratch = store.scratch().to_owned();
         let blobs = Arc::new(Blobs::new(Arc::new(store), tasks.clone()));
         let resolver = Arc::new(Resolver::new(catalog.clone(), config.cache.tag_ttl, tasks.clone()));
+        let path = environment.path.clone();
         let state = directory.join("buildkit");
         let engine = BuildKit::new(
             &config.buildkit,
@@ -75,19 +83,23 @@ impl App {
         )?;
         let engine = Arc::new(engine);
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
+        let indexes = Indexes::new(config.repositories, directory.join("indexes"), &tasks)?;
         let parts = patch::Parts {
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
             blobs,
             library: Arc::clone(&library),
+            scanners: Scanners::configured(&config.scan, path.as_deref(), &indexes, &library, &catalog),
             engine: Arc::clone(&engine) as Arc<dyn patch::Engine>,
             scratch,
         };
+        let patcher = Patcher::new(parts, config.patch, tasks.clone());
+        let table = table(config.upstreams, &config.cache)?;
         let handler = Arc::new(Handler {
-            table: table(config.upstreams, &config.cache)?,
+            table,
             policy: Policy::new(config.rules),
             resolver,
-            patcher: Patcher::new(parts, config.patch, tasks.clone()),
+            patcher,
             answers: Answers::default(),
             library,
             catalog: catalog.clone(),
@@ -100,6 +112,8 @@ impl App {
             admin,
             listeners,
             server: config.server,
+            indexes,
+            refresh: config.scan.refresh,
             tasks,
         })
     }
@@ -133,6 +147,8 @@ impl App {
                 stop.clone(),
             ));
         }
+        let (handler, indexes) = (Arc::clone(&self.handler), Arc::clone(&self.indexes));
+        self.tasks.spawn(watch(handler, indexes, self.refresh, stop.clone()));
         ready.set(true);
         tracing::info!("ready");
 
@@ -150,6 +166,31 @@ impl App {
         self.catalog.close().await;
         tracing::info!(drained = drained.is_ok() && finished, "stopped");
         Ok(())
+    }
+}
+
+/// Takes the decisions of earlier processes in mind, then looks at package indexes on a timer until it is told to stop. When one
+/// has changed, what it changes is planned anew, and patches are queued before anyone asks for them.
+async fn watch(handler: Arc<Handler>, indexes: Arc<Indexes>, every: Duration, stop: CancellationToken) {
+    let looking = async {
+        match handler.patcher.recall(&handler.table).await {
+            Ok(decisions) => tracing::info!(decisions, "decisions of earlier are kept in mind"),
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "decisions of earlier cannot be read, they are looked at when they are due"
+            ),
+        }
+        loop {
+            tokio::time::sleep(every).await;
+            if indexes.refresh().await {
+                let jobs = handler.patcher.replan().await;
+                tracing::info!(jobs, "package indexes have changed");
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = looking => {}
     }
 }
 

@@ -1,22 +1,26 @@
 //! The `patchport` program: arguments, configuration, logs, run, exit code.
 //!
-//! Exit codes: 0, 64 for usage and configuration (`EX_USAGE`), 1 for the rest.
+//! Exit codes: 0, 64 for usage and configuration (`EX_USAGE`), 2 for what `scan --fail-on` names, 1 for the rest.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "the environment is handed to the configuration from here"
 )]
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use patchport::{app, limits, patch, telemetry};
-use patchport_config::Config;
+use patchport::{app, cli, limits, patch, telemetry};
+use patchport_config::{Config, Selection};
+use patchport_oci::Platform;
+use patchport_packages::document::Format;
 
 const DEFAULT_FILE: &str = "/etc/patchport/patchport.toml";
 const USAGE: u8 = 64;
+/// `scan --fail-on` found something.
+const FOUND: u8 = 2;
 
 /// An OCI registry mirror that patches images as they are pulled.
 #[derive(Parser)]
@@ -32,11 +36,54 @@ enum Command {
     Serve(Source),
     /// Check the configuration and print it as it takes effect, secrets hidden.
     Check(Source),
+    /// Show what is installed in an image, and what of it is outdated or vulnerable.
+    Scan(Scan),
+    /// Show what a pull of an image would come to: the rule, the findings, the plan, what is served.
+    Explain {
+        #[command(flatten)]
+        source: Source,
+        /// The image's reference.
+        image: String,
+    },
     /// Print the version.
     Version,
 }
 
 #[derive(Args)]
+struct Scan {
+    #[command(flatten)]
+    source: Source,
+    /// A reference (on a running mirror, too), the folder of an OCI layout, or a tar of images.
+    image: String,
+    /// The platform, such as linux/arm64, of an image for several; this machine's without.
+    #[arg(long, value_parser = platform)]
+    platform: Option<Platform>,
+    /// What is printed: table, json, cyclonedx, spdx or sarif.
+    #[arg(long, short, default_value = "table")]
+    format: Format,
+    /// Only list packages; ask no scanner and no repository.
+    #[arg(long)]
+    packages_only: bool,
+    /// Exit with 2 when there is something to upgrade: outdated, security, or fixable:SEVERITY.
+    #[arg(long, value_name = "SELECTION")]
+    fail_on: Option<Selection>,
+    /// Write it to a file.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// A platform as people write it.
+fn platform(text: &str) -> Result<Platform, String> {
+    let mut parts = text.split('/');
+    let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let variant = parts.next().unwrap_or_default();
+    if os.is_empty() || architecture.is_empty() || parts.next().is_some() {
+        return Err("write os/architecture or os/architecture/variant, such as linux/arm64".into());
+    }
+    Ok(Platform::new(os, architecture, variant))
+}
+
+#[derive(Args, Clone)]
 struct Source {
     /// The configuration file; without it, /etc/patchport/patchport.toml where there is one, else the defaults.
     #[arg(long, short, env = "PATCHPORT_CONFIG", value_name = "FILE")]
@@ -68,6 +115,11 @@ fn main() -> ExitCode {
             },
             Err(error) => complain(&error.to_string(), USAGE),
         },
+        Command::Scan(scan) => look(&scan.source.clone(), async |config| run_scan(config, scan).await),
+        Command::Explain { source, image } => look(&source, async |config| {
+            let text = cli::explain::run(config, std::env::var_os("PATH").as_deref(), &image).await?;
+            Ok((text, None, 0))
+        }),
         Command::Serve(source) => match source.load() {
             Ok(config) => serve(config),
             Err(error) => complain(&error.to_string(), USAGE),
@@ -92,6 +144,58 @@ fn serve(config: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&format!("{error:#}"), 1),
     }
+}
+
+/// What a command that looks at an image has to say, where to, and its exit code.
+type Said = anyhow::Result<(String, Option<PathBuf>, u8)>;
+
+/// Runs a command that looks at an image.
+fn look(source: &Source, run: impl AsyncFnOnce(Config) -> Said) -> ExitCode {
+    let config = match source.clone().load() {
+        Ok(config) => config,
+        Err(error) => return complain(&error.to_string(), USAGE),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}"), 1),
+    };
+    match runtime.block_on(run(config)) {
+        Ok((text, None, code)) => match print(&text) {
+            done if code == 0 => done,
+            _ => ExitCode::from(code),
+        },
+        Ok((text, Some(file), code)) => match std::fs::write(&file, text) {
+            Ok(()) => ExitCode::from(code),
+            Err(error) => complain(&format!("cannot write {}: {error}", file.display()), 1),
+        },
+        Err(error) => complain(&format!("{error:#}"), 1),
+    }
+}
+
+async fn run_scan(config: Config, scan: Scan) -> Said {
+    let format = match scan.format {
+        Format::Table { width } => Format::Table {
+            width: columns().unwrap_or(width),
+        },
+        other => other,
+    };
+    let request = cli::scan::Request {
+        image: scan.image,
+        platform: scan.platform,
+        format,
+        packages_only: scan.packages_only,
+        fail_on: scan.fail_on,
+        progress: std::io::stderr().is_terminal(),
+    };
+    let report = cli::scan::run(config, std::env::var_os("PATH").as_deref(), &request).await?;
+    Ok((report.text, scan.output, if report.failed { FOUND } else { 0 }))
+}
+
+/// How wide the terminal is, when there is one.
+fn columns() -> Option<u16> {
+    std::io::stdout()
+        .is_terminal()
+        .then(|| console::Term::stdout().size().1)
 }
 
 fn print(text: &str) -> ExitCode {
