@@ -192,7 +192,7 @@ async fn an_outdated_patch_stands_in_while_a_new_one_is_made() {
     let gate = Gate::default();
     scene.apt.publish(&patchport_kit::apt::Package::new("kit-hello", "1.2"));
     scene.apt.hold("Release", &gate);
-    let next = crate::patch_scene::image(&scene.apt, "1.1").await.build();
+    let next = crate::patch_scene::image(&scene.apt, "1.0.1").await.build();
     scene.registry.push(REPOSITORY, Some("v1"), &next);
     let begun = Instant::now();
     let answer = get_tag(&mirror, "v1").await;
@@ -209,7 +209,7 @@ async fn an_outdated_patch_stands_in_while_a_new_one_is_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_images_are_patched_at_the_same_time_and_each_gets_its_own() {
     let scene = Scene::shared().await;
-    let other = crate::patch_scene::image(&scene.apt, "0.9").await.build();
+    let other = crate::patch_scene::image(&scene.apt, "1.0.1").await.build();
     scene.registry.push("team/other", Some("v1"), &other);
     let mirror = scene.strict().await;
     let client = mirror.client();

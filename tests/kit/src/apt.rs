@@ -1,6 +1,8 @@
 //! An apt repository on loopback with packages of the test's own making: names, versions, scripts and conffiles as
 //! a test wants them, built with `dpkg-deb`. No network, and no package that changes while a test runs.
 
+mod suite;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,6 +16,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+
+pub use suite::{Suite, date};
 
 use crate::process::run;
 use crate::registry::Gate;
@@ -117,9 +121,11 @@ struct Content {
     index: String,
     requests: Vec<String>,
     holds: Vec<(String, Gate)>,
+    is_away: bool,
 }
 
-/// The repository, flat, unsigned (`[trusted=yes]`); gone when dropped.
+/// The repository, flat, unsigned (`[trusted=yes]`); gone when dropped. It serves what a [`Suite`], or the repository of another
+/// package manager, puts into it, too.
 pub struct Repository {
     address: std::net::SocketAddr,
     content: Arc<Mutex<Content>>,
@@ -147,6 +153,32 @@ impl Repository {
     /// The line for `sources.list`.
     pub fn source(&self) -> String {
         format!("deb [trusted=yes] http://{}/ ./\n", self.address)
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Serves a file, in place of the one that was there.
+    pub fn put(&self, path: &str, bytes: impl Into<Bytes>) {
+        let mut content = self.content.lock().unwrap();
+        content.files.retain(|(name, _)| name != path);
+        content.files.push((path.to_owned(), bytes.into()));
+    }
+
+    /// Serves no file any more whose path contains `part`.
+    pub fn remove(&self, part: &str) {
+        self.content
+            .lock()
+            .unwrap()
+            .files
+            .retain(|(name, _)| !name.contains(part));
+    }
+
+    /// Answers everything with 503, or works again.
+    pub fn set_away(&self, is_away: bool) {
+        self.content.lock().unwrap().is_away = is_away;
     }
 
     /// Builds a package and offers it.
@@ -241,7 +273,7 @@ async fn answer(
         .trim_start_matches('/')
         .trim_start_matches("./")
         .to_owned();
-    let (body, gates) = {
+    let (body, gates, is_away) = {
         let mut content = content.lock().unwrap();
         let body = content
             .files
@@ -255,12 +287,17 @@ async fn answer(
             .map(|(_, gate)| gate.clone())
             .collect();
         content.requests.push(path);
-        (body, gates)
+        (body, gates, content.is_away)
     };
     for gate in gates {
         gate.pass().await;
     }
-    let status = if body.is_some() { 200 } else { 404 };
+    let status = match &body {
+        _ if is_away => 503,
+        Some(_) => 200,
+        None => 404,
+    };
+    let body = body.filter(|_| !is_away);
     http::Response::builder()
         .status(status)
         .body(Full::new(body.unwrap_or_default()))

@@ -176,13 +176,18 @@ fn md5(content: &str) -> String {
 
 /// Begins a Debian image that has these packages and knows this repository only.
 pub async fn image(repository: &Repository, installed: &[Installed]) -> ImageBuilder {
+    image_of(&repository.source(), installed).await
+}
+
+/// Begins a Debian image that has these packages and this `sources.list`.
+pub async fn image_of(sources: &str, installed: &[Installed]) -> ImageBuilder {
     let base = base().await;
     let mut status = base.status.trim_end().to_owned();
     status.push_str("\n\n");
     let mut layer = Layer::new()
         .directory("etc/apt/sources.list.d")
         .file("etc/apt/sources.list.d/.wh..wh..opq", "");
-    layer = layer.file("etc/apt/sources.list", repository.source());
+    layer = layer.file("etc/apt/sources.list", sources);
     for path in &base.settings {
         // A proxy for the machine's mirrors is none for loopback.
         layer = layer.file(&path.replace("apt.conf.d/", "apt.conf.d/.wh."), "");
@@ -206,6 +211,41 @@ impl Rootfs {
         let directory = tempfile::Builder::new().prefix("patchport-rootfs-").tempdir().unwrap();
         for layer in &pulled.layers {
             lay(directory.path(), layer);
+        }
+        Self { directory }
+    }
+
+    /// The testbed's Debian itself.
+    pub async fn bare() -> Self {
+        let directory = tempfile::Builder::new().prefix("patchport-rootfs-").tempdir().unwrap();
+        lay(directory.path(), &base().await.layer.bytes);
+        Self { directory }
+    }
+
+    /// The testbed's Debian with the layers that an image has on top of it ([`image_of`]). For looking only: its files are links
+    /// to those of the bare one, which tar and apt replace, and never write to.
+    pub async fn with(&self, image: &Image) -> Self {
+        let base = base().await;
+        assert_eq!(
+            image.layers[0].diff_id, base.layer.diff_id,
+            "the image is made on the testbed's Debian"
+        );
+        let directory = tempfile::Builder::new().prefix("patchport-rootfs-").tempdir().unwrap();
+        run(Command::new("cp")
+            .args(["--archive", "--link"])
+            .arg(self.directory.path().join("."))
+            .arg(directory.path()));
+        // A lock that is a link would lock the others out.
+        for lock in [
+            "lib/apt/lists/lock",
+            "cache/apt/archives/lock",
+            "lib/dpkg/lock",
+            "lib/dpkg/lock-frontend",
+        ] {
+            let _ = fs::remove_file(directory.path().join("var").join(lock));
+        }
+        for layer in &image.layers[1..] {
+            lay(directory.path(), &layer.bytes);
         }
         Self { directory }
     }
@@ -236,6 +276,32 @@ impl Rootfs {
         upgrades
             .filter_map(|line| line.split(' ').next().map(str::to_owned))
             .collect()
+    }
+
+    /// What the image's own apt would upgrade, new packages allowed, and what it calls upgradable; both as `name version`, after it
+    /// has read its repositories afresh.
+    pub async fn upgrades(&self) -> (Vec<String>, Vec<String>) {
+        // A container is no chroot, where apt takes phased updates whatever they say.
+        let script = "apt-get -qq update && apt-get -s -o Dir::Bin::ischroot=/bin/false upgrade --with-new-pkgs && \
+                      apt list --upgradable";
+        let asked = self.shell(script).await;
+        assert!(asked.success, "the image's own apt works: {}", asked.output);
+        let lines = asked.output.lines();
+        // `Inst kit-a [1.0] (1.1 kit:stable [all])`; without the first brackets it is new.
+        let upgrades = lines.clone().filter_map(|line| line.strip_prefix("Inst "));
+        let words = upgrades.map(|line| line.split(' ').collect::<Vec<_>>());
+        let upgrades = words.filter(|words| words[1].starts_with('['));
+        let upgrades = upgrades.map(|words| format!("{} {}", words[0], words[2].trim_start_matches('(')));
+        // `kit-a/stable 1.1 all [upgradable from: 1.0]`
+        let upgradable = lines.filter(|line| line.contains("[upgradable from: "));
+        let upgradable = upgradable.map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            format!("{} {}", words[0].split('/').next().unwrap(), words[1])
+        });
+        let (mut upgrades, mut upgradable): (Vec<_>, Vec<_>) = (upgrades.collect(), upgradable.collect());
+        upgrades.sort();
+        upgradable.sort();
+        (upgrades, upgradable)
     }
 
     /// The version of a package by the image's own dpkg.

@@ -10,6 +10,7 @@
     reason = "a kit for tests: a part that cannot be made fails the test that wants it; the testbed speaks through the environment"
 )]
 
+pub mod alpine;
 pub mod apt;
 pub mod buildkitd;
 pub mod client;
@@ -18,6 +19,8 @@ pub mod image;
 pub mod mirror;
 pub mod process;
 pub mod registry;
+pub mod scanner;
+pub mod signer;
 pub mod tools;
 
 pub use buildkitd::Buildkitd;

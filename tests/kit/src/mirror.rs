@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-pub use setup::{PASS_ALL, Setup, check};
+pub use setup::{PASS_ALL, Said, Setup, check};
 
 use crate::client::Client;
 use crate::process::{Log, Process};

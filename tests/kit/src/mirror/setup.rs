@@ -11,12 +11,36 @@ use crate::process::{Outcome, outcome};
 /// A last rule that passes everything.
 pub const PASS_ALL: &str = "name = \"everything\"\nmatch = [\"**\"]\naction = \"pass\"";
 
+/// A last repository that lets images name the kit's own, which nobody has signed.
+const LOOPBACK: &str = "match = \"http://127.0.0.1:*\"\nunsigned = \"allow\"";
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    /// The exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// The answer.
+    pub stdout: String,
+    /// The complaint.
+    pub stderr: String,
+}
+
+impl Said {
+    /// The answer as JSON; panics unless the command succeeded with one.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
+    }
+}
+
 /// The parts of a configuration file.
 #[derive(Clone)]
 pub struct Setup {
     default_upstream: Option<String>,
     upstreams: Vec<String>,
     rules: Vec<String>,
+    repositories: Vec<String>,
     settings: Vec<(String, String)>,
     pub(super) environment: Vec<(String, String)>,
 }
@@ -31,6 +55,7 @@ impl Default for Setup {
             default_upstream: None,
             upstreams: Vec::new(),
             rules: Vec::new(),
+            repositories: vec![LOOPBACK.to_owned()],
             settings: vec![buildkit],
             environment: Vec::new(),
         }
@@ -59,6 +84,19 @@ impl Setup {
     /// Adds a rule as TOML lines; with none, everything passes.
     pub fn rule(mut self, toml: &str) -> Self {
         self.rules.push(toml.to_owned());
+        self
+    }
+
+    /// Adds a package repository as TOML lines, before the one that allows those on loopback.
+    pub fn repository(mut self, toml: &str) -> Self {
+        self.repositories
+            .insert(self.repositories.len().saturating_sub(1), toml.to_owned());
+        self
+    }
+
+    /// Takes the one away that allows those on loopback.
+    pub fn no_repositories(mut self) -> Self {
+        self.repositories.clear();
         self
     }
 
@@ -93,6 +131,25 @@ impl Setup {
         check(&toml, &self.environment).await
     }
 
+    /// Runs a command that looks at an image, `scan` or `explain`, with this configuration.
+    pub async fn run(&self, arguments: &[&str]) -> Said {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("patchport.toml");
+        std::fs::write(&file, self.toml(directory.path())).unwrap();
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--config").arg(&file);
+        command.env("NO_COLOR", "1").env_remove("PATCHPORT_CONFIG");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let ran = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+        let output = ran.unwrap_or_else(|error| panic!("patchport does not start: {error}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said {
+            code: output.status.code(),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
     /// The file.
     pub(super) fn toml(&self, directory: &Path) -> String {
         let mut text = String::from("[[listener]]\naddress = \"127.0.0.1:0\"\n");
@@ -115,6 +172,9 @@ impl Setup {
         }
         for upstream in &self.upstreams {
             let _ = writeln!(text, "[[upstream]]\n{upstream}");
+        }
+        for repository in &self.repositories {
+            let _ = writeln!(text, "[[repository]]\n{repository}");
         }
         for rule in &self.rules {
             let _ = writeln!(text, "[[rule]]\n{rule}");
