@@ -10,6 +10,10 @@ use crate::os_release::{self, OsRelease};
 use crate::version::{Family, Version};
 use crate::{apk, apt, dpkg, layer, pacman, rpm};
 
+mod kept;
+
+pub use kept::{Kept, Pool};
+
 /// Where os-release(5) looks, in its order.
 const OS_RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 

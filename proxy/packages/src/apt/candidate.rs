@@ -1,12 +1,13 @@
 //! apt's policy, apt_preferences(5): which version of a package it would have.
 //! Priorities come from pins of the package, then pins of releases, then what the release says of itself.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
+use super::card::{Card, Fresh, Place};
 use super::preferences::{NEVER, Pin, Pinned, Property, matches};
-use super::relation::list;
-use super::relations::Relations;
+use super::relation::NameId;
 use super::{Configuration, Entry, Repository};
 use crate::version::Version;
 
@@ -22,8 +23,16 @@ pub(super) struct Policy<'a> {
     /// Of what is installed, for being installed.
     installed: i16,
     native: &'a str,
-    /// Packages by what they provide.
-    providers: OnceCell<HashMap<&'a str, Vec<&'a str>>>,
+    /// Names by number, so that they are compared as one.
+    ids: RefCell<HashMap<&'a str, NameId>>,
+    /// What was said about single packages, by name: many images have the same.
+    pub(super) cards: RefCell<HashMap<&'a str, Vec<Rc<Card<'a>>>>>,
+    /// The same by where the package is in memory, and what it says: those of images that are kept together are there once.
+    pub(super) places: RefCell<HashMap<Place, Rc<Card<'a>>>>,
+    /// The same about candidates of packages that are not installed, by name and architecture.
+    pub(super) fresh: RefCell<HashMap<(&'a str, &'a str), Fresh<'a>>>,
+    /// Packages that offer something of a name.
+    offering: RefCell<HashMap<&'a str, Rc<[&'a str]>>>,
 }
 
 /// Packages that are tried for what they provide.
@@ -52,7 +61,11 @@ impl<'a> Policy<'a> {
             priorities: Vec::new(),
             installed: 100,
             native,
-            providers: OnceCell::new(),
+            ids: RefCell::default(),
+            cards: RefCell::default(),
+            places: RefCell::default(),
+            fresh: RefCell::default(),
+            offering: RefCell::default(),
         };
         let of = |repository| policy.by_release(Origin::Repository(repository));
         let priorities = repositories
@@ -95,36 +108,38 @@ impl<'a> Policy<'a> {
     }
 
     /// The packages that are called so, or provide that.
-    pub(super) fn offering(&self, name: &'a str) -> Vec<&'a str> {
-        let providers = self.providers.get_or_init(|| {
-            let mut providers: HashMap<&str, Vec<&str>> = HashMap::new();
-            for entry in self
-                .repositories
-                .iter()
-                .flat_map(|repository| repository.index.entries())
-            {
-                for provided in list(entry.provides) {
-                    let known = providers.entry(provided.name).or_default();
-                    if known.len() < MAX_PROVIDERS && !known.contains(&entry.name) {
-                        known.push(entry.name);
-                    }
+    pub(super) fn offering(&self, name: &'a str) -> Rc<[&'a str]> {
+        let mut known = self.offering.borrow_mut();
+        let found = known.entry(name).or_insert_with(|| {
+            let mut found = vec![name];
+            let indexes = self.repositories.iter().map(|repository| repository.index);
+            for provider in indexes.flat_map(|index| index.providing(name)) {
+                if found.len() > MAX_PROVIDERS {
+                    break;
+                }
+                if !found.contains(&provider) {
+                    found.push(provider);
                 }
             }
-            providers
+            found.into()
         });
-        let provided = providers.get(name).into_iter().flatten().copied();
-        std::iter::once(name)
-            .chain(provided.filter(|provider| *provider != name))
-            .collect()
+        Rc::clone(found)
     }
 
-    /// What is known of installed packages.
-    pub(super) fn relations(&self) -> &'a Relations {
-        &self.configuration.relations
+    /// The number of a name, given when it is asked for first.
+    pub(super) fn id(&self, name: &'a str) -> NameId {
+        let mut ids = self.ids.borrow_mut();
+        let next = ids.len();
+        *ids.entry(name).or_insert(next)
+    }
+
+    /// How many names have numbers.
+    pub(super) fn names(&self) -> usize {
+        self.ids.borrow().len()
     }
 
     /// The architecture that a package counts to.
-    pub(super) fn home<'b>(&'b self, architecture: &'b str) -> &'b str {
+    pub(super) fn home(&self, architecture: &'a str) -> &'a str {
         if architecture == "all" {
             self.native
         } else {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use super::Error;
+use super::relation::list;
 use super::release::sha256;
 use crate::dpkg::MultiArch;
 use crate::version::{Family, Version};
@@ -20,6 +21,13 @@ const MAX_PACKAGES: usize = 500_000;
 /// The longest line, in bytes.
 const MAX_LINE: u64 = 1024 * 1024;
 
+/// More provided names than any index has; further ones are not known. Debian's largest has 40,000.
+const MAX_PROVIDED: usize = 2_000_000;
+
+/// What is reserved while an index is read, in bytes: more than the usual ones take, and enough for the allocator to take it
+/// from the system.
+const RESERVED: usize = 33 * 1024 * 1024;
+
 /// The most memory that an index takes, in bytes.
 const MAX_KEPT: usize = 256 * 1024 * 1024;
 
@@ -29,8 +37,12 @@ pub struct Index {
     /// The fields of all packages, those of one in the order of [`stanza::KEPT`], each ending in a line feed.
     text: String,
     packages: Vec<Package>,
-    /// Strings that many packages share: architectures, sources, folders.
-    shared: Vec<Box<str>>,
+    /// Strings that many packages share: architectures, sources, folders. One after the other, and where each ends: they
+    /// are many, and small.
+    shared: String,
+    shared_ends: Vec<u32>,
+    /// What packages provide, ordered by its name and by package.
+    provided: Vec<Provided>,
     skipped: usize,
 }
 
@@ -46,8 +58,20 @@ struct Package {
     architecture: u32,
     source: u32,
     folder: u32,
+    /// How long its name is, which its fields begin with: names are searched for.
+    name: u16,
     multi_arch: MultiArch,
     phased: u8,
+}
+
+/// That a package provides something.
+#[derive(Debug)]
+struct Provided {
+    /// Where the name of what it provides begins in the text, and how long it is.
+    begin: u32,
+    length: u32,
+    /// The number of the package.
+    package: u32,
 }
 
 /// One version of a package in an index.
@@ -118,6 +142,9 @@ impl Index {
     /// is no field.
     pub fn parse(reader: impl BufRead, limit: u64) -> Result<Self, Error> {
         let mut builder = Builder::default();
+        // What is reserved costs nothing until it is used, and given back in one piece: growing would leave holes.
+        builder.index.text.reserve(RESERVED);
+        builder.index.packages.reserve(RESERVED / size_of::<Package>());
         let mut lines = Lines {
             reader,
             left: limit,
@@ -163,21 +190,36 @@ impl Index {
     /// How much memory it takes, nearly, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        let shared: usize = self.shared.iter().map(|text| text.len() + size_of::<Box<str>>()).sum();
-        self.text.capacity() + self.packages.capacity() * size_of::<Package>() + shared
+        let shared = self.shared.capacity() + self.shared_ends.capacity() * size_of::<u32>();
+        let provided = self.provided.capacity() * size_of::<Provided>();
+        self.text.capacity() + self.packages.capacity() * size_of::<Package>() + provided + shared
     }
 
     /// The versions of a package, of every architecture, in the order of the index.
     pub fn versions(&self, name: &str) -> impl Iterator<Item = Entry<'_>> {
         let from = self.packages.partition_point(|package| self.name(package) < name);
-        let rest = self.packages.get(from..).unwrap_or_default();
-        let length = rest.partition_point(|package| self.name(package) == name);
-        rest.iter().take(length).filter_map(|package| self.entry(package))
+        let rest = self.packages.get(from..).unwrap_or_default().iter();
+        let same = rest.take_while(move |package| self.name(package) == name);
+        same.filter_map(|package| self.entry(package))
     }
 
     /// All packages, ordered by name.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         self.packages.iter().filter_map(|package| self.entry(package))
+    }
+
+    /// The names of packages that provide something of this name, in the order of the index; one that does so in several
+    /// versions comes several times.
+    pub(super) fn providing(&self, name: &str) -> impl Iterator<Item = &str> {
+        let from = self.provided.partition_point(|provided| self.provided(provided) < name);
+        let rest = self.provided.get(from..).unwrap_or_default().iter();
+        let same = rest.take_while(move |provided| self.provided(provided) == name);
+        same.filter_map(|provided| Some(self.name(self.packages.get(provided.package as usize)?)))
+    }
+
+    fn provided(&self, provided: &Provided) -> &str {
+        let end = provided.begin.saturating_add(provided.length);
+        self.text.get(provided.begin as usize..end as usize).unwrap_or_default()
     }
 
     fn fields(&self, package: &Package) -> &str {
@@ -187,11 +229,20 @@ impl Index {
     }
 
     fn name(&self, package: &Package) -> &str {
-        self.fields(package).split('\n').next().unwrap_or_default()
+        let begin = package.begin as usize;
+        self.text
+            .get(begin..begin + usize::from(package.name))
+            .unwrap_or_default()
     }
 
     fn shared(&self, number: u32) -> &str {
-        self.shared.get(number as usize).map_or("", |text| text)
+        let number = number as usize;
+        let end = |number: usize| self.shared_ends.get(number).map(|end| *end as usize);
+        let begin = number.checked_sub(1).map_or(Some(0), end);
+        let text = begin
+            .zip(end(number))
+            .and_then(|(begin, end)| self.shared.get(begin..end));
+        text.unwrap_or_default()
     }
 
     fn entry(&self, package: &Package) -> Option<Entry<'_>> {
@@ -307,6 +358,7 @@ impl Builder {
             architecture: self.number(architecture),
             source: self.number(stanza.get("Source")),
             folder: self.number(folder),
+            name: u16::try_from(name.len()).ok()?,
             multi_arch: stanza.get("Multi-Arch").parse().unwrap_or(MultiArch::No),
             phased: stanza
                 .get("Phased-Update-Percentage")
@@ -321,24 +373,56 @@ impl Builder {
             return *number;
         }
         // As many as packages at most, times three.
-        let number = u32::try_from(self.index.shared.len()).unwrap_or(u32::MAX);
-        self.shared_bytes += 2 * (text.len() + size_of::<Box<str>>());
-        self.index.shared.push(text.into());
+        let number = u32::try_from(self.index.shared_ends.len()).unwrap_or(u32::MAX);
+        self.shared_bytes += 2 * text.len() + size_of::<(Box<str>, u32, u32)>();
+        self.index.shared.push_str(text);
+        // Less than is kept at most, which is less than fits.
+        let end = u32::try_from(self.index.shared.len()).unwrap_or(u32::MAX);
+        self.index.shared_ends.push(end);
         self.numbers.insert(text.into(), number);
         number
     }
 
     fn finish(self) -> Index {
         let mut index = self.index;
+        drop(self.numbers);
         let mut packages = std::mem::take(&mut index.packages);
         // Stable: versions of a package stay in the order of the index.
         packages.sort_by(|one, other| index.name(one).cmp(index.name(other)));
         packages.shrink_to_fit();
         index.packages = packages;
+        index.provided = provided(&index);
         index.text.shrink_to_fit();
         index.shared.shrink_to_fit();
+        index.shared_ends.shrink_to_fit();
         index
     }
+}
+
+/// What the packages of an index provide.
+fn provided(index: &Index) -> Vec<Provided> {
+    let mut all = Vec::new();
+    for (number, package) in index.packages.iter().enumerate() {
+        let Some(entry) = index.entry(package) else { continue };
+        if all.len() >= MAX_PROVIDED {
+            break;
+        }
+        for relation in list(entry.provides) {
+            // The name is a part of the text: how far from its begin.
+            let begin = (relation.name.as_ptr() as usize).checked_sub(index.text.as_ptr() as usize);
+            let parts = (
+                begin.map(u32::try_from),
+                u32::try_from(relation.name.len()),
+                u32::try_from(number),
+            );
+            if let (Some(Ok(begin)), Ok(length), Ok(package)) = parts {
+                all.push(Provided { begin, length, package });
+            }
+        }
+    }
+    all.sort_by(|one, other| index.provided(one).cmp(index.provided(other)));
+    all.shrink_to_fit();
+    all
 }
 
 /// Folder with its `/` and name of a file; nothing for a path that leads out of the repository.

@@ -2,8 +2,11 @@
 //! Downgrades are never proposed, whatever a pin says.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use super::candidate::{Known, Policy};
+use super::card::Card;
+use super::relations::Said;
 use super::upgrade::{Wish, World};
 use super::{Configuration, Index, Release, Target};
 use crate::findings::{Finding, Findings, Kind, Severity, Status};
@@ -29,7 +32,7 @@ pub fn outdated(
     repositories: &[Repository<'_>],
     native: &str,
 ) -> Findings {
-    find(packages, held, configuration, repositories, native, true)
+    Judge::new(configuration, repositories, native).outdated(&with_said(packages, configuration), held)
 }
 
 /// The same without new packages: fixable is what `apt-get upgrade` would upgrade.
@@ -41,115 +44,126 @@ pub fn plain_upgrade(
     repositories: &[Repository<'_>],
     native: &str,
 ) -> Findings {
-    find(packages, held, configuration, repositories, native, false)
+    Judge::new(configuration, repositories, native).find(&with_said(packages, configuration), held, false)
 }
 
-fn find(
-    packages: &[&Installed],
-    held: &[Held],
-    configuration: &Configuration,
-    repositories: &[Repository<'_>],
-    native: &str,
-    new_allowed: bool,
-) -> Findings {
-    let policy = Policy::new(configuration, repositories, native);
-    let held: HashSet<(&str, &str)> = held
-        .iter()
-        .map(|held| (held.name.as_str(), held.architecture.as_str()))
-        .collect();
-    let mut kept = Vec::new();
-    let mut wishes: Vec<Wish<'_>> = packages.iter().map(|installed| wish(&policy, installed)).collect();
-    // What stays for its own sake stays before anything else is decided.
-    for wish in &mut wishes {
-        let reason = reason(wish, &held, configuration, repositories);
-        let candidate = wish.candidate;
-        if reason.is_some() {
-            wish.candidate = None;
-        }
-        kept.push((candidate, reason));
-    }
-    let broken = World::new(&policy, &wishes, new_allowed).settle(wishes.len());
-    let mut findings = Vec::new();
-    for ((wish, (candidate, reason)), broken) in wishes.iter().zip(kept).zip(broken) {
-        let Some(candidate) = candidate else {
-            continue;
-        };
-        let status = reason.or(broken).map_or(Status::Fixable, Status::KeptBack);
-        findings.extend(finding(&policy, wish, candidate, status, repositories));
-    }
-    let left_out = configuration.unsupported.clone();
-    Findings::new(findings, left_out)
+/// An installed package, and what its status says of others.
+#[derive(Clone, Copy)]
+pub struct Package<'a> {
+    /// The package.
+    pub installed: &'a Installed,
+    /// What it says; where that is not known, the indexes are asked.
+    pub said: Option<&'a Said>,
 }
 
-fn wish<'a>(policy: &Policy<'a>, installed: &'a Installed) -> Wish<'a> {
-    let architecture = policy.home(&installed.architecture).to_owned();
-    let versions = policy.versions(&installed.name, &architecture, Some(&installed.version));
-    let candidate = policy.candidate(&installed.name, &architecture, &versions);
-    let is_newer = |number: &usize| {
-        versions
-            .get(*number)
-            .is_some_and(|known| known.version > installed.version)
-    };
-    let candidate = candidate.filter(is_newer);
-    Wish {
+fn with_said<'a>(packages: &[&'a Installed], configuration: &'a Configuration) -> Vec<Package<'a>> {
+    let packages = packages.iter().map(|installed| Package {
         installed,
-        architecture,
-        versions,
-        candidate,
-    }
+        said: configuration.relations.of(installed),
+    });
+    packages.collect()
 }
 
-/// Why a package stays whatever others do.
-fn reason(
-    wish: &Wish<'_>,
-    held: &HashSet<(&str, &str)>,
-    configuration: &Configuration,
-    repositories: &[Repository<'_>],
-) -> Option<String> {
-    let candidate = wish.versions.get(wish.candidate?)?;
-    if held.contains(&(wish.installed.name.as_str(), wish.installed.architecture.as_str())) {
-        return Some("on hold".to_owned());
-    }
-    // apt takes a security update at any percentage.
-    let percentage = candidate.offers.iter().map(|(_, entry)| entry.phased).max()?;
-    if percentage < 100 && !configuration.phased && !is_security(candidate, repositories) {
-        return Some(format!("phased update, at {percentage} %"));
-    }
-    None
+/// Judges many images whose apt is told the same and that see the same indexes: what is said about a version of a package
+/// is looked up once for all of them.
+pub struct Judge<'a> {
+    policy: Policy<'a>,
+    configuration: &'a Configuration,
+    repositories: &'a [Repository<'a>],
 }
 
-fn finding<'a>(
-    policy: &Policy<'a>,
-    wish: &Wish<'a>,
-    candidate: usize,
-    status: Status,
-    repositories: &[Repository<'_>],
-) -> Option<Finding> {
-    let known = wish.versions.get(candidate)?;
-    let (number, _) = policy.best_offer(known)?;
-    let from = repositories.get(*number)?;
-    let newer = wish
-        .versions
-        .get(candidate..)?
-        .iter()
-        .take_while(|known| !known.installed);
-    let kind = if newer.into_iter().any(|known| is_security(known, repositories)) {
-        Kind::Security
-    } else {
-        Kind::Ordinary
-    };
-    Some(Finding {
-        package: wish.installed.name.clone(),
-        architecture: wish.installed.architecture.clone(),
-        installed: wish.installed.version.clone(),
-        fixed: Some(known.version.clone()),
-        status,
-        kind,
-        severity: Severity::Unknown,
-        advisories: Vec::new(),
-        origin: Some(origin(from)),
-        leaves: leaves(wish, from, repositories),
-    })
+impl<'a> Judge<'a> {
+    /// The judge of images with this configuration; see [`outdated`] for the rest.
+    #[must_use]
+    pub fn new(configuration: &'a Configuration, repositories: &'a [Repository<'a>], native: &'a str) -> Self {
+        Self {
+            policy: Policy::new(configuration, repositories, native),
+            configuration,
+            repositories,
+        }
+    }
+
+    /// What [`outdated`] finds. What packages say comes with them, not from the configuration.
+    #[must_use]
+    pub fn outdated(&self, packages: &[Package<'a>], held: &[Held]) -> Findings {
+        self.find(packages, held, true)
+    }
+
+    fn find(&self, packages: &[Package<'a>], held: &[Held], new_allowed: bool) -> Findings {
+        let held: HashSet<(&str, &str)> = held
+            .iter()
+            .map(|held| (held.name.as_str(), held.architecture.as_str()))
+            .collect();
+        let cards = packages.iter().map(|package| self.policy.card(*package));
+        let cards: Vec<Rc<Card<'a>>> = cards.collect();
+        let is_candidate = |card: &Rc<Card<'a>>| card.candidate.is_some();
+        let notes = self.configuration.unsupported.clone();
+        if !cards.iter().any(is_candidate) {
+            return Findings::new(Vec::new(), notes);
+        }
+        // What stays for its own sake stays before anything else is decided.
+        let reasons: Vec<Option<String>> = packages
+            .iter()
+            .zip(&cards)
+            .map(|(package, card)| self.reason(package.installed, card, &held))
+            .collect();
+        let wishes = cards.into_iter().zip(&reasons);
+        let wishes: Vec<Wish<'a>> = wishes
+            .map(|(card, reason)| Wish {
+                card,
+                free: reason.is_none(),
+            })
+            .collect();
+        let broken = World::new(&self.policy, &wishes, new_allowed).settle(wishes.len());
+        let mut findings = Vec::new();
+        for (((package, wish), reason), broken) in packages.iter().zip(&wishes).zip(reasons).zip(broken) {
+            let Some(candidate) = wish.card.candidate else {
+                continue;
+            };
+            let status = reason.or(broken).map_or(Status::Fixable, Status::KeptBack);
+            findings.extend(self.finding(package.installed, &wish.card, candidate, status));
+        }
+        Findings::new(findings, notes)
+    }
+
+    /// Why a package stays whatever others do.
+    fn reason(&self, installed: &Installed, card: &Card<'a>, held: &HashSet<(&str, &str)>) -> Option<String> {
+        let candidate = card.versions.get(card.candidate?)?;
+        if held.contains(&(installed.name.as_str(), installed.architecture.as_str())) {
+            return Some("on hold".to_owned());
+        }
+        // apt takes a security update at any percentage.
+        let percentage = candidate.offers.iter().map(|(_, entry)| entry.phased).max()?;
+        if percentage < 100 && !self.configuration.phased && !is_security(candidate, self.repositories) {
+            return Some(format!("phased update, at {percentage} %"));
+        }
+        None
+    }
+
+    fn finding(&self, installed: &Installed, card: &Card<'a>, candidate: usize, status: Status) -> Option<Finding> {
+        let known = card.versions.get(candidate)?;
+        let (number, _) = self.policy.best_offer(known)?;
+        let from = self.repositories.get(*number)?;
+        let newer = card.versions.get(candidate..)?.iter();
+        let mut newer = newer.take_while(|known| !known.installed);
+        let kind = if newer.any(|known| is_security(known, self.repositories)) {
+            Kind::Security
+        } else {
+            Kind::Ordinary
+        };
+        Some(Finding {
+            package: installed.name.clone(),
+            architecture: installed.architecture.clone(),
+            installed: installed.version.clone(),
+            fixed: Some(known.version.clone()),
+            status,
+            kind,
+            severity: Severity::Unknown,
+            advisories: Vec::new(),
+            origin: Some(origin(from)),
+            leaves: leaves(card, from, self.repositories),
+        })
+    }
 }
 
 /// Whether a version is offered as a security update.
@@ -176,8 +190,8 @@ fn origin(Repository { target, release, .. }: &Repository<'_>) -> String {
 }
 
 /// Where the installed version comes from, when the candidate comes from somebody else who does not offer that version.
-fn leaves(wish: &Wish<'_>, to: &Repository<'_>, repositories: &[Repository<'_>]) -> Option<String> {
-    let installed = wish.versions.iter().find(|known| known.installed)?;
+fn leaves(card: &Card<'_>, to: &Repository<'_>, repositories: &[Repository<'_>]) -> Option<String> {
+    let installed = card.versions.iter().find(|known| known.installed)?;
     let from: Vec<&Repository<'_>> = installed
         .offers
         .iter()

@@ -11,12 +11,17 @@ const MAX_RELATIONS: usize = 20_000;
 /// More alternatives than any of them has.
 const MAX_ALTERNATIVES: usize = 1_000;
 
+/// The number that a policy gives to a name.
+pub(super) type NameId = usize;
+
 /// One alternative: a package's name, perhaps an architecture, perhaps versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Relation<'a> {
     /// As it was written, for people.
     pub(super) text: &'a str,
     pub(super) name: &'a str,
+    /// The number of the name, once somebody has given it one.
+    pub(super) id: NameId,
     pub(super) architecture: Option<&'a str>,
     versions: Versions,
 }
@@ -52,6 +57,7 @@ impl<'a> Relation<'a> {
         Self {
             text,
             name,
+            id: NameId::MAX,
             architecture,
             versions,
         }

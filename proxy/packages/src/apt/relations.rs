@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use super::index::Stanza;
 use crate::dpkg::MultiArch;
+use crate::inventory::Installed;
 use crate::layer::Files;
 
 const STATUS: &str = "var/lib/dpkg/status";
@@ -20,7 +21,7 @@ pub struct Relations(Vec<Said>);
 
 /// What one installed package says; fields are empty when they are not there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Said {
+pub struct Said {
     pub(super) name: String,
     pub(super) architecture: String,
     /// The version that says so.
@@ -57,13 +58,17 @@ impl Relations {
         Ok(Self(said))
     }
 
-    /// What this version of a package says.
-    pub(super) fn of(&self, name: &str, architecture: &str, version: &str) -> Option<&Said> {
-        let at = self
-            .0
-            .binary_search_by(|said| key(said).cmp(&(name, architecture)))
-            .ok()?;
-        self.0.get(at).filter(|said| said.version == version)
+    /// These relations.
+    pub(crate) fn from_said(mut said: Vec<Said>) -> Self {
+        said.sort_by(|one, other| key(one).cmp(&key(other)));
+        Self(said)
+    }
+
+    /// What an installed package says.
+    pub(crate) fn of(&self, installed: &Installed) -> Option<&Said> {
+        let of = (installed.name.as_str(), installed.architecture.as_str());
+        let at = self.0.binary_search_by(|said| key(said).cmp(&of)).ok()?;
+        self.0.get(at).filter(|said| said.version == installed.version.as_str())
     }
 }
 

@@ -2,21 +2,20 @@
 //! (`pkgProblemResolver::ResolveByKeep`), until nothing is broken that was not before.
 //! Packages only ever stay or come in once, so this ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
-use super::Entry;
-use super::candidate::{Known, Policy};
-use super::relation::{Relation, groups, list};
-use super::relations::Relations;
-use crate::dpkg::MultiArch;
-use crate::inventory::Installed;
-use crate::version::Version;
+use super::candidate::Policy;
+use super::card::{Card, Facts};
+use super::relation::{NameId, Relation};
 
 mod order;
 mod problem;
+mod search;
 
 use problem::{Problem, provides};
+use search::Sorted;
 
 /// The most packages that come in new, so that hostile indexes cannot keep us busy.
 const MAX_NEW: usize = 500;
@@ -27,19 +26,8 @@ const MAX_WORK: u64 = 10_000_000;
 /// How deep new packages may need further ones.
 const MAX_DEPTH: usize = 64;
 
-/// What a package of one version says to the others.
-struct Facts<'a> {
-    version: Version,
-    multi_arch: MultiArch,
-    /// `Pre-Depends` and `Depends`.
-    depends: Vec<Vec<Relation<'a>>>,
-    /// `Breaks` and `Conflicts`.
-    excludes: Vec<Relation<'a>>,
-    provides: Vec<Relation<'a>>,
-}
-
 /// Which version of a package is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     /// None.
     Absent,
@@ -49,12 +37,22 @@ enum State {
     New,
 }
 
+/// When something is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// As all packages were installed.
+    Before,
+    /// As things are.
+    Now,
+}
+
 /// A package with its versions.
 struct Slot<'a> {
     name: &'a str,
-    architecture: String,
-    old: Option<Facts<'a>>,
-    new: Option<Facts<'a>>,
+    id: NameId,
+    architecture: &'a str,
+    old: Option<Rc<Facts<'a>>>,
+    new: Option<Rc<Facts<'a>>>,
     state: State,
     /// Why it stays, when it had a candidate.
     kept: Option<String>,
@@ -63,41 +61,45 @@ struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    fn facts(&self, state: State) -> Option<&Facts<'a>> {
-        match state {
+    fn state(&self, when: When) -> State {
+        match when {
+            When::Now => self.state,
+            When::Before if self.old.is_some() => State::Old,
+            When::Before => State::Absent,
+        }
+    }
+
+    fn facts(&self, when: When) -> Option<&Rc<Facts<'a>>> {
+        match self.state(when) {
             State::Absent => None,
             State::Old => self.old.as_ref(),
             State::New => self.new.as_ref(),
         }
     }
 
-    fn now(&self) -> Option<&Facts<'a>> {
-        self.facts(self.state)
+    fn now(&self) -> Option<&Rc<Facts<'a>>> {
+        self.facts(When::Now)
     }
 }
 
 /// What one package would do.
 pub(super) struct Wish<'a> {
-    pub(super) installed: &'a Installed,
-    /// The architecture that it counts to.
-    pub(super) architecture: String,
-    /// Its versions.
-    pub(super) versions: Vec<Known<'a>>,
-    /// Its candidate, by number, when it is newer and the package may change.
-    pub(super) candidate: Option<usize>,
+    pub(super) card: Rc<Card<'a>>,
+    /// Whether the package may change.
+    pub(super) free: bool,
 }
 
 /// All packages, each in one of its versions.
-pub(super) struct World<'a> {
-    policy: &'a Policy<'a>,
+pub(super) struct World<'w, 'a> {
+    policy: &'w Policy<'a>,
     slots: Vec<Slot<'a>>,
     /// Slots by the name of their package, and with what they provide in a state.
-    named: HashMap<&'a str, Vec<usize>>,
-    providers: HashMap<&'a str, Vec<(usize, State)>>,
-    /// Slots by what one of their versions excludes.
-    excluders: HashMap<&'a str, Vec<usize>>,
-    /// What was broken before.
-    before: HashSet<(usize, String)>,
+    named: Sorted<usize>,
+    providers: Sorted<(usize, State)>,
+    /// Names of packages that changed, and what they provide: nothing else can break a package that did not.
+    touched: Vec<bool>,
+    /// What was broken before, of packages that were asked for it.
+    before: RefCell<HashMap<usize, HashSet<String>>>,
     new_allowed: bool,
     /// How often a new package was brought in.
     new_count: usize,
@@ -105,36 +107,26 @@ pub(super) struct World<'a> {
     work: Cell<u64>,
 }
 
-impl<'a> World<'a> {
+impl<'w, 'a> World<'w, 'a> {
     /// All packages as they are, with what they would be.
-    pub(super) fn new(policy: &'a Policy<'a>, wishes: &[Wish<'a>], new_allowed: bool) -> Self {
+    pub(super) fn new(policy: &'w Policy<'a>, wishes: &[Wish<'a>], new_allowed: bool) -> Self {
         let mut world = Self {
             policy,
-            slots: Vec::new(),
-            named: HashMap::new(),
-            providers: HashMap::new(),
-            excluders: HashMap::new(),
-            before: HashSet::new(),
+            slots: Vec::with_capacity(wishes.len()),
+            named: Sorted::default(),
+            providers: Sorted::default(),
+            touched: vec![false; policy.names()],
+            before: RefCell::default(),
             new_allowed,
             new_count: 0,
             work: Cell::new(0),
         };
-        for wish in wishes {
-            let new = wish.candidate.and_then(|number| wish.versions.get(number));
-            let new = new.and_then(|known| Some(facts(&policy.best_offer(known)?.1, &known.version)));
-            world.add(
-                &wish.installed.name,
-                wish.architecture.clone(),
-                Some(old_facts(policy.relations(), wish)),
-                new,
-            );
+        for Wish { card, free } in wishes {
+            let new = card.new_facts().filter(|_| *free);
+            world.add(card.name, card.id, card.architecture, Some(card.old_facts(policy)), new);
         }
-        for slot in 0..world.slots.len() {
-            let problems = world.problems(slot);
-            world
-                .before
-                .extend(problems.into_iter().map(|problem| (slot, problem.to_string())));
-        }
+        world.named.sort();
+        world.providers.sort();
         for slot in world.slots.iter_mut().filter(|slot| slot.new.is_some()) {
             slot.state = State::New;
         }
@@ -150,10 +142,12 @@ impl<'a> World<'a> {
                 }
             }
         }
-        let order = self.order();
-        while self.step(&order) {}
+        if !(0..self.slots.len()).all(|slot| self.new_problem(slot).is_none()) {
+            let order = self.order();
+            while self.step(&order) {}
+        }
         if self.is_exhausted() {
-            for slot in order {
+            for slot in 0..self.slots.len() {
                 self.keep(slot, "what packages need and exclude is too entangled here".to_owned());
             }
         }
@@ -201,20 +195,32 @@ impl<'a> World<'a> {
         true
     }
 
-    fn add(&mut self, name: &'a str, architecture: String, old: Option<Facts<'a>>, new: Option<Facts<'a>>) -> usize {
+    /// Adds a slot; `named` and `providers` are to be sorted before they are asked.
+    fn add(
+        &mut self,
+        name: &'a str,
+        id: NameId,
+        architecture: &'a str,
+        old: Option<Rc<Facts<'a>>>,
+        new: Option<Rc<Facts<'a>>>,
+    ) -> usize {
         let number = self.slots.len();
-        self.named.entry(name).or_default().push(number);
+        self.named.push(id, number);
         for (state, facts) in [(State::Old, &old), (State::New, &new)] {
             for provided in facts.iter().flat_map(|facts| &facts.provides) {
-                self.providers.entry(provided.name).or_default().push((number, state));
+                self.providers.push(provided.id, (number, state));
+                if new.is_some() {
+                    self.touch(provided.id);
+                }
             }
-            for excluded in facts.iter().flat_map(|facts| &facts.excludes) {
-                self.excluders.entry(excluded.name).or_default().push(number);
-            }
+        }
+        if new.is_some() {
+            self.touch(id);
         }
         let state = if old.is_some() { State::Old } else { State::Absent };
         self.slots.push(Slot {
             name,
+            id,
             architecture,
             old,
             new,
@@ -223,6 +229,15 @@ impl<'a> World<'a> {
             tried: false,
         });
         number
+    }
+
+    fn touch(&mut self, id: NameId) {
+        if self.touched.len() <= id {
+            self.touched.resize(id + 1, false);
+        }
+        if let Some(touched) = self.touched.get_mut(id) {
+            *touched = true;
+        }
     }
 
     /// Brings in new packages that a package needs; true when there was a change.
@@ -252,13 +267,9 @@ impl<'a> World<'a> {
 
     /// Brings in what a package needs and does not have, and what that needs.
     fn satisfy(&mut self, slot: usize, depth: usize) -> bool {
-        let depends = self
-            .slots
-            .get(slot)
-            .and_then(Slot::now)
-            .map(|facts| facts.depends.clone());
-        for group in depends.unwrap_or_default() {
-            if self.is_satisfied(slot, &group) {
+        let facts = self.slots.get(slot).and_then(Slot::now).cloned();
+        for group in facts.iter().flat_map(|facts| &facts.depends) {
+            if self.is_satisfied(slot, group, When::Now) {
                 continue;
             }
             if depth >= MAX_DEPTH || !group.iter().any(|relation| self.install(slot, relation, depth)) {
@@ -270,16 +281,12 @@ impl<'a> World<'a> {
 
     /// Brings in a package that an alternative means, or one that provides it.
     fn install(&mut self, slot: usize, relation: &Relation<'a>, depth: usize) -> bool {
-        let architecture = self
-            .slots
-            .get(slot)
-            .map(|slot| slot.architecture.clone())
-            .unwrap_or_default();
-        for name in self.policy.offering(relation.name) {
+        let architecture = self.slots.get(slot).map_or("", |slot| slot.architecture);
+        for name in self.policy.offering(relation.name).iter().copied() {
             if self.new_count >= MAX_NEW || self.is_exhausted() {
                 return false;
             }
-            let Some(new) = self.absent(name, &architecture, relation) else {
+            let Some(new) = self.absent(name, architecture, relation) else {
                 continue;
             };
             self.new_count += 1;
@@ -296,84 +303,23 @@ impl<'a> World<'a> {
     }
 
     /// The slot of a package that is not there and whose candidate a relation means.
-    fn absent(&mut self, name: &'a str, architecture: &str, relation: &Relation<'a>) -> Option<usize> {
-        let known = self.named.get(name).into_iter().flatten().copied();
-        let known = known.filter_map(|number| Some((number, self.slots.get(number)?)));
-        let mut known = known.filter(|(_, slot)| slot.architecture == architecture);
-        let number = if let Some((number, slot)) = known.next() {
-            (slot.state == State::Absent).then_some(number)?
+    fn absent(&mut self, name: &'a str, architecture: &'a str, relation: &Relation<'a>) -> Option<usize> {
+        let id = self.policy.id(name);
+        let known = self.named.of(id).find_map(|number| {
+            let slot = self.slots.get(number)?;
+            (slot.architecture == architecture).then_some((number, slot.state))
+        });
+        let number = if let Some((number, state)) = known {
+            (state == State::Absent).then_some(number)?
         } else {
-            let versions = self.policy.versions(name, architecture, None);
-            let candidate = versions.get(self.policy.candidate(name, architecture, &versions)?)?;
-            let facts = facts(&self.policy.best_offer(candidate)?.1, &candidate.version);
-            let number = self.add(name, architecture.to_owned(), None, Some(facts));
-            self.slots.get_mut(number)?.state = State::Absent;
+            let facts = self.policy.fresh(name, architecture)?;
+            let number = self.add(name, id, architecture, None, Some(facts));
+            self.named.sort();
+            self.providers.sort();
             number
         };
         let facts = self.slots.get(number)?.new.as_ref()?;
         let is_meant = (relation.name == name && relation.takes(&facts.version)) || provides(facts, relation);
         is_meant.then_some(number)
     }
-}
-
-/// What a package of an index says.
-fn facts<'a>(entry: &Entry<'a>, version: &Version) -> Facts<'a> {
-    let texts = [
-        entry.pre_depends,
-        entry.depends,
-        entry.breaks,
-        entry.conflicts,
-        entry.provides,
-    ];
-    facts_of(version, entry.multi_arch, texts)
-}
-
-fn facts_of<'a>(
-    version: &Version,
-    multi_arch: MultiArch,
-    [pre_depends, depends, breaks, conflicts, provides]: [&'a str; 5],
-) -> Facts<'a> {
-    Facts {
-        version: version.clone(),
-        multi_arch,
-        depends: [groups(pre_depends), groups(depends)].concat(),
-        excludes: [list(breaks), list(conflicts)].concat(),
-        provides: list(provides),
-    }
-}
-
-/// What an installed package says. Where its status is not known, an index may have the same version; of another version
-/// only what it provides counts, which rarely changes.
-fn old_facts<'a>(relations: &'a Relations, wish: &Wish<'a>) -> Facts<'a> {
-    let Installed {
-        name,
-        architecture,
-        version,
-        ..
-    } = wish.installed;
-    if let Some(said) = relations.of(name, architecture, version.as_str()) {
-        let texts = [
-            &said.pre_depends,
-            &said.depends,
-            &said.breaks,
-            &said.conflicts,
-            &said.provides,
-        ];
-        return facts_of(version, said.multi_arch, texts.map(String::as_str));
-    }
-    let same = wish
-        .versions
-        .iter()
-        .find(|known| known.installed)
-        .and_then(|known| known.offers.first());
-    if let Some((_, entry)) = same {
-        return facts(entry, version);
-    }
-    let near = wish.versions.iter().rev().find_map(|known| known.offers.first());
-    let multi_arch = near.map_or(MultiArch::No, |(_, entry)| entry.multi_arch);
-    facts_of(
-        version,
-        multi_arch,
-        ["", "", "", "", near.map_or("", |(_, entry)| entry.provides)],
-    )
 }

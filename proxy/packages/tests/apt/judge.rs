@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use patchport_packages::apt::{self, Configuration, Index, Release, Repository, Source, Target};
+use patchport_packages::apt::{self, Configuration, Index, Judge, Release, Repository, Source, Target};
 use patchport_packages::dpkg;
 use patchport_packages::findings::{Finding, Status};
+use patchport_packages::inventory::Pool;
 use patchport_packages::layer::{self, Limits, Wanted};
 use patchport_packages::{Findings, Inventory, OsRelease};
 
@@ -74,7 +75,37 @@ impl World {
         let inventory = inventory(self.status().as_bytes());
         let packages: Vec<_> = inventory.packages.iter().collect();
         let find = if with_new { apt::outdated } else { apt::plain_upgrade };
-        find(&packages, &inventory.held, &configuration, &repositories, NATIVE)
+        let found = find(&packages, &inventory.held, &configuration, &repositories, NATIVE);
+        if with_new {
+            self.assert_shared(&inventory, &found, &configuration, &repositories);
+        }
+        found
+    }
+
+    /// Judged among other images, the answer is the same.
+    fn assert_shared(
+        &self,
+        inventory: &Inventory,
+        alone: &Findings,
+        configuration: &Configuration,
+        repositories: &[Repository<'_>],
+    ) {
+        let mut pool = Pool::default();
+        let kept = pool.keep(inventory);
+        let copy = pool.keep(&inventory.clone());
+        let judge = Judge::new(configuration, repositories, NATIVE);
+        let packages: Vec<_> = kept.apt().collect();
+        for split in 0..packages.len().min(4) {
+            let (first, rest) = packages.split_at(split);
+            for part in [rest, first] {
+                let installed: Vec<_> = part.iter().map(|package| package.installed).collect();
+                let expected = apt::outdated(&installed, &inventory.held, configuration, repositories, NATIVE);
+                assert_eq!(judge.outdated(part, &inventory.held), expected);
+            }
+        }
+        for packages in [packages, copy.apt().collect()] {
+            assert_eq!(judge.outdated(&packages, &inventory.held), *alone);
+        }
     }
 
     fn configuration(&self) -> Configuration {

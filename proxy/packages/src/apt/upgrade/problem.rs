@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Facts, MAX_WORK, Slot, State, World};
-use crate::apt::relation::Relation;
+use super::{Facts, MAX_WORK, Slot, State, When, World};
+use crate::apt::relation::{NameId, Relation};
 use crate::dpkg::MultiArch;
 
 /// What is wrong with a package.
@@ -30,13 +30,18 @@ impl fmt::Display for Problem<'_> {
     }
 }
 
-impl<'a> World<'a> {
+impl<'a> World<'_, 'a> {
     /// The first problem of a package that was not there before.
-    pub(super) fn new_problem(&self, slot: usize) -> Option<Problem<'a>> {
-        let problems = self.problems(slot);
-        problems
-            .into_iter()
-            .find(|problem| !self.before.contains(&(slot, problem.to_string())))
+    pub(super) fn new_problem(&self, number: usize) -> Option<Problem<'a>> {
+        let is_new = |problem: &Problem<'a>| {
+            let mut before = self.before.borrow_mut();
+            let before = before.entry(number).or_insert_with(|| {
+                let problems = self.problems(number, When::Before);
+                problems.map(|problem| problem.to_string()).collect()
+            });
+            !before.contains(&problem.to_string())
+        };
+        self.problems(number, When::Now).find(is_new)
     }
 
     /// Whether more was looked at than any image takes: nothing counts as broken from then on, and nothing may change.
@@ -44,42 +49,55 @@ impl<'a> World<'a> {
         self.work.get() > MAX_WORK
     }
 
-    /// What is wrong with a package as things are.
-    pub(super) fn problems(&self, number: usize) -> Vec<Problem<'a>> {
-        let Some((slot, facts)) = self.slots.get(number).and_then(|slot| Some((slot, slot.now()?))) else {
-            return Vec::new();
-        };
-        if self.is_exhausted() {
-            return Vec::new();
-        }
+    /// What is wrong with a package. Of one that is as it was, only what may be so since others have changed.
+    fn problems(&self, number: usize, when: When) -> impl Iterator<Item = Problem<'a>> {
         self.work.set(self.work.get() + 1);
-        let missing = facts.depends.iter().filter(|group| !self.is_satisfied(number, group));
-        let mut problems: Vec<Problem<'a>> = missing.cloned().map(Problem::Needs).collect();
-        for relation in &facts.excludes {
-            let met = self
-                .meant(slot, relation, true)
-                .find(|met| self.slots.get(*met).is_some_and(|met| met.name != slot.name));
-            problems.extend(met.map(|met| Problem::Excludes(relation.clone(), met)));
-        }
-        if facts.multi_arch == MultiArch::Same {
-            let others = self.named.get(slot.name).into_iter().flatten();
-            let apart = |other: &&usize| {
-                let other = self.slots.get(**other).and_then(Slot::now);
-                other.is_some_and(|other| other.multi_arch == MultiArch::Same && other.version != facts.version)
-            };
-            problems.extend(others.copied().find(|other| apart(&other)).map(Problem::Apart));
-        }
-        problems
+        let found = self.slots.get(number).filter(|_| !self.is_exhausted());
+        let found = found.and_then(|slot| Some((slot, &**slot.facts(when)?)));
+        found
+            .into_iter()
+            .flat_map(move |(slot, facts)| self.problems_of(slot, facts, when))
+    }
+
+    fn problems_of<'s>(
+        &'s self,
+        slot: &'s Slot<'a>,
+        facts: &'s Facts<'a>,
+        when: When,
+    ) -> impl Iterator<Item = Problem<'a>> + use<'s, 'a> {
+        let is_old = when == When::Now && slot.state == State::Old;
+        let may_change = move |relation: &Relation<'a>| !is_old || self.is_touched(relation.id);
+        let groups = facts.depends.iter().filter(move |group| group.iter().any(may_change));
+        let missing = groups.filter(move |group| !self.is_met(slot, group, when));
+        let missing = missing.cloned().map(Problem::Needs);
+        let excludes = facts.excludes.iter().filter(move |relation| may_change(relation));
+        let met = excludes.filter_map(move |relation| {
+            let mut met = self.meant(slot, relation, true, when);
+            let met = met.find(|met| self.slots.get(*met).is_some_and(|met| met.name != slot.name))?;
+            Some(Problem::Excludes(relation.clone(), met))
+        });
+        let same = (facts.multi_arch == MultiArch::Same).then(|| self.named.of(slot.id));
+        let apart = same.into_iter().flatten().find(move |other| {
+            let other = self.slots.get(*other).and_then(|slot| slot.facts(when));
+            other.is_some_and(|other| other.multi_arch == MultiArch::Same && other.version != facts.version)
+        });
+        missing.chain(met).chain(apart.map(Problem::Apart))
+    }
+
+    /// Whether a package of this name has changed, or one that provides it.
+    fn is_touched(&self, id: NameId) -> bool {
+        self.touched.get(id).copied().unwrap_or(false)
     }
 
     /// Whether one of the alternatives is there.
-    pub(super) fn is_satisfied(&self, slot: usize, group: &[Relation<'a>]) -> bool {
-        let Some(slot) = self.slots.get(slot) else {
-            return false;
-        };
+    pub(super) fn is_satisfied(&self, slot: usize, group: &[Relation<'a>], when: When) -> bool {
+        self.slots.get(slot).is_some_and(|slot| self.is_met(slot, group, when))
+    }
+
+    fn is_met(&self, slot: &Slot<'a>, group: &[Relation<'a>], when: When) -> bool {
         group
             .iter()
-            .any(|relation| self.meant(slot, relation, false).next().is_some())
+            .any(|relation| self.meant(slot, relation, false, when).next().is_some())
     }
 
     /// Whether another package excludes this one.
@@ -87,16 +105,15 @@ impl<'a> World<'a> {
         let Some((slot, facts)) = self.slots.get(number).and_then(|slot| Some((slot, slot.now()?))) else {
             return false;
         };
-        let provided = facts.provides.iter().map(|provided| provided.name);
-        let mut excluders = std::iter::once(slot.name)
-            .chain(provided)
-            .filter_map(|name| self.excluders.get(name))
-            .flatten();
-        excluders.any(|other| {
-            let problems = self.problems(*other);
-            problems
-                .iter()
-                .any(|problem| matches!(problem, Problem::Excludes(_, met) if *met == number))
+        let is_called = |id: NameId| slot.id == id || facts.provides.iter().any(|provided| provided.id == id);
+        self.slots.iter().any(|other| {
+            let facts = other.now();
+            let mut excludes = facts.into_iter().flat_map(|facts| &facts.excludes);
+            excludes.any(|relation| {
+                let mut met = self.meant(other, relation, true, When::Now);
+                is_called(relation.id)
+                    && met.find(|met| self.slots.get(*met).is_some_and(|met| met.name != other.name)) == Some(number)
+            })
         })
     }
 
@@ -106,18 +123,14 @@ impl<'a> World<'a> {
             Problem::Excludes(_, met) | Problem::Apart(met) => vec![*met],
             // Whose old version would do.
             Problem::Needs(group) => {
+                let old = |number: usize| self.slots.get(number).and_then(|slot| slot.old.as_ref());
                 let culprits = group.iter().flat_map(|relation| {
-                    let direct = self.named.get(relation.name).into_iter().flatten().copied();
-                    let direct = direct.filter(|number| {
-                        let old = self.slots.get(*number).and_then(|slot| slot.old.as_ref());
-                        old.is_some_and(|old| relation.takes(&old.version))
+                    let direct = self.named.of(relation.id);
+                    let direct = direct.filter(|number| old(*number).is_some_and(|old| relation.takes(&old.version)));
+                    let provided = self.providers.of(relation.id).filter(|(number, state)| {
+                        *state == State::Old && old(*number).is_some_and(|old| provides(old, relation))
                     });
-                    let provided = self.providers.get(relation.name).into_iter().flatten();
-                    let provided = provided.filter(|(number, state)| {
-                        let old = self.slots.get(*number).and_then(|slot| slot.old.as_ref());
-                        *state == State::Old && old.is_some_and(|old| provides(old, relation))
-                    });
-                    direct.chain(provided.map(|(number, _)| *number))
+                    direct.chain(provided.map(|(number, _)| number))
                 });
                 culprits.collect()
             }
@@ -125,23 +138,28 @@ impl<'a> World<'a> {
     }
 
     /// The packages that are there and that a relation of a package means.
-    fn meant(&self, of: &Slot<'_>, relation: &Relation<'_>, excluded: bool) -> impl Iterator<Item = usize> {
-        let named = self.named.get(relation.name).into_iter().flatten().copied();
-        let provided = self.providers.get(relation.name).map_or(0, Vec::len);
-        self.work.set(self.work.get() + 1 + provided as u64);
-        let named = named.filter(move |number| {
-            let met = self.slots.get(*number).and_then(|slot| Some((slot, slot.now()?)));
+    fn meant<'s>(
+        &'s self,
+        of: &'s Slot<'a>,
+        relation: &'s Relation<'a>,
+        excluded: bool,
+        when: When,
+    ) -> impl Iterator<Item = usize> + use<'s, 'a> {
+        self.work.set(self.work.get() + 1);
+        let named = self.named.of(relation.id).filter(move |number| {
+            let met = self.slots.get(*number);
+            let met = met.and_then(|slot| Some((slot, slot.facts(when)?)));
             met.is_some_and(|(slot, facts)| {
                 relation.takes(&facts.version) && self.fits(of, relation, slot, facts, excluded)
             })
         });
-        let providers = self.providers.get(relation.name).into_iter().flatten();
-        let providers = providers.filter(move |(number, state)| {
-            let slot = self.slots.get(*number).filter(|slot| slot.state == *state);
-            let met = slot.and_then(|slot| Some((slot, slot.now()?)));
+        let providers = self.providers.of(relation.id).filter(move |(number, state)| {
+            self.work.set(self.work.get() + 1);
+            let slot = self.slots.get(*number).filter(|slot| slot.state(when) == *state);
+            let met = slot.and_then(|slot| Some((slot, slot.facts(when)?)));
             met.is_some_and(|(slot, facts)| provides(facts, relation) && self.fits(of, relation, slot, facts, excluded))
         });
-        named.chain(providers.map(|(number, _)| *number))
+        named.chain(providers.map(|(number, _)| number))
     }
 
     /// Whether a relation of a package means the architecture of another: exclusions mean all, dependencies the own one
@@ -159,6 +177,6 @@ impl<'a> World<'a> {
 
 /// Whether a package provides what a relation means.
 pub(super) fn provides(facts: &Facts<'_>, relation: &Relation<'_>) -> bool {
-    let mut provided = facts.provides.iter().filter(|provided| provided.name == relation.name);
+    let mut provided = facts.provides.iter().filter(|provided| provided.id == relation.id);
     provided.any(|provided| relation.takes_provided(provided.provided()))
 }
