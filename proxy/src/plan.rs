@@ -8,7 +8,7 @@ use std::fmt;
 use patchport_config::{CacheScope, Compression, Selection, Terms};
 use patchport_oci::{Digest, Platform};
 use patchport_packages::findings::Status;
-use patchport_packages::inventory::{Held, Installed, Manager};
+use patchport_packages::inventory::{Held, Installed, Kept, Manager};
 use patchport_packages::{Finding, Findings, Inventory, Version};
 use serde::Serialize;
 
@@ -169,7 +169,37 @@ pub fn plan(
     target: Target<'_>,
     choices: Choices,
 ) -> Result<Planned, NoPlan> {
-    let (upgrades, left_out) = selected(inventory, findings, choices);
+    let installed: BTreeMap<(&str, &str), &Installed> = inventory
+        .packages
+        .iter()
+        .map(|package| ((package.name.as_str(), package.architecture.as_str()), package))
+        .collect();
+    made(inventory, |key| installed.get(&key).copied(), findings, target, choices)
+}
+
+/// The same for an inventory that is kept in mind.
+///
+/// # Errors
+/// [`NoPlan`] when there is something to do that cannot be done.
+pub fn plan_kept(
+    inventory: &Kept,
+    findings: &Findings,
+    target: Target<'_>,
+    choices: Choices,
+) -> Result<Planned, NoPlan> {
+    let find = |(name, architecture): (&str, &str)| inventory.package(name, architecture);
+    made(inventory.rest(), find, findings, target, choices)
+}
+
+/// The plan; `find` gives an installed package by name and architecture.
+fn made<'a>(
+    inventory: &Inventory,
+    find: impl Fn((&str, &str)) -> Option<&'a Installed>,
+    findings: &Findings,
+    target: Target<'_>,
+    choices: Choices,
+) -> Result<Planned, NoPlan> {
+    let (upgrades, left_out) = selected(&inventory.held, find, findings, choices);
     if upgrades.is_empty() {
         return Ok(Planned { plan: None, left_out });
     }
@@ -213,17 +243,17 @@ pub fn plan(
 }
 
 /// The upgrades that the operator asks for, and what is left out.
-fn selected(inventory: &Inventory, findings: &Findings, choices: Choices) -> (Vec<Upgrade>, Vec<LeftOut>) {
-    let installed: BTreeMap<(&str, &str), &Installed> = inventory
-        .packages
-        .iter()
-        .map(|package| ((package.name.as_str(), package.architecture.as_str()), package))
-        .collect();
+fn selected<'a>(
+    held: &[Held],
+    find: impl Fn((&str, &str)) -> Option<&'a Installed>,
+    findings: &Findings,
+    choices: Choices,
+) -> (Vec<Upgrade>, Vec<LeftOut>) {
     let (mut upgrades, mut left_out) = (Vec::new(), Vec::new());
     for (key, found) in findings.by_package() {
         // What is not installed cannot be outdated, whatever a scanner says.
-        let Some(package) = installed.get(&key) else { continue };
-        match select::judge(package, &found, is_held(&inventory.held, key), choices) {
+        let Some(package) = find(key) else { continue };
+        match select::judge(package, &found, is_held(held, key), choices) {
             Verdict::Upgrade(upgrade) => upgrades.push(upgrade),
             Verdict::LeftOut(left) => left_out.push(left),
             Verdict::Current => {}

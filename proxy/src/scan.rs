@@ -3,6 +3,7 @@
 //! Several may be asked; what any of them finds counts. One that fails, or is late, is a failure of the whole and a case for the
 //! rule's `on_failure`, never "nothing found".
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use patchport_config as config;
 use patchport_oci::{Digest, Manifest, Platform};
+use patchport_packages::inventory::Kept;
 use patchport_packages::{Findings, Inventory};
 
 use self::grype::Grype;
@@ -63,12 +65,20 @@ pub trait Scanner: Send + Sync {
         let _ = subject;
     }
 
-    /// The findings as they are now for an image that was scanned before, without asking anybody; nothing when this scanner
-    /// cannot tell so.
-    fn rescan(&self, image: &Digest, inventory: &Inventory) -> Option<Findings> {
-        let _ = (image, inventory);
-        None
+    /// The findings as they are now for images that were scanned before, without asking anybody. `found` is told the number of
+    /// each image that this scanner can tell so, and its findings.
+    fn rescan(&self, images: &[Known<'_>], found: &mut dyn FnMut(usize, Findings)) {
+        let _ = (images, found);
     }
+}
+
+/// An image that was scanned before.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Its manifest.
+    pub image: &'a Digest,
+    /// What is installed in it.
+    pub inventory: &'a Kept,
 }
 
 /// Why a scanner cannot tell what is outdated.
@@ -116,11 +126,23 @@ impl Scanners {
         Self::new(settings.scanners.iter().map(scanner).collect(), settings.timeout)
     }
 
-    /// What all of them find now in an image that was scanned before, without asking anybody; nothing when one of them cannot
-    /// tell so.
-    pub fn rescan(&self, image: &Digest, inventory: &Inventory) -> Option<Findings> {
-        let all = self.scanners.iter().map(|scanner| scanner.rescan(image, inventory));
-        Some(Findings::merged(all.collect::<Option<Vec<_>>>()?))
+    /// What all of them find now in images that were scanned before, without asking anybody: `found` is told the number of each
+    /// image that all of them can tell so.
+    pub fn rescan(&self, images: &[Known<'_>], found: &mut dyn FnMut(usize, Findings)) {
+        if let [only] = &*self.scanners {
+            return only.rescan(images, found);
+        }
+        let mut told: HashMap<usize, Vec<Findings>> = HashMap::new();
+        for scanner in &self.scanners {
+            scanner.rescan(images, &mut |number, findings| {
+                told.entry(number).or_default().push(findings)
+            });
+        }
+        for (number, all) in told {
+            if all.len() == self.scanners.len() {
+                found(number, Findings::merged(all));
+            }
+        }
     }
 
     /// Has all of them look again at what they know from others.

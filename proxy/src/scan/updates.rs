@@ -8,11 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use moka::sync::Cache;
 use patchport_oci::Digest;
+use patchport_packages::Findings;
 use patchport_packages::inventory::{Manager, Repositories};
 use patchport_packages::layer::Files;
-use patchport_packages::{Findings, Inventory};
 
-use super::{ScanError, Scanner, Subject};
+use super::{Known, ScanError, Scanner, Subject};
 use crate::catalog::Catalog;
 use crate::index::Indexes;
 use crate::index::keys::Keyring;
@@ -106,13 +106,23 @@ impl Scanner for Updates {
         }
     }
 
-    fn rescan(&self, image: &Digest, inventory: &Inventory) -> Option<Findings> {
-        let keyrings = self.keyrings.get(image)?;
-        match &inventory.repositories {
-            Repositories::Apt(configuration) => apt::rescan(self, inventory, configuration, &keyrings),
-            Repositories::Apk(configuration) => apk::rescan(self, inventory, configuration, &keyrings),
-            Repositories::Rpm(configuration) => rpm::rescan(self, inventory, configuration, &keyrings),
-            Repositories::Unknown => None,
+    fn rescan(&self, images: &[Known<'_>], found: &mut dyn FnMut(usize, Findings)) {
+        apt::rescan(self, images, found);
+        for (number, known) in images.iter().enumerate() {
+            let findings = match &known.inventory.rest().repositories {
+                Repositories::Apk(configuration) => self
+                    .keyrings
+                    .get(known.image)
+                    .and_then(|keyrings| apk::rescan(self, &known.inventory.inventory(), configuration, &keyrings)),
+                Repositories::Rpm(configuration) => self
+                    .keyrings
+                    .get(known.image)
+                    .and_then(|keyrings| rpm::rescan(self, &known.inventory.inventory(), configuration, &keyrings)),
+                Repositories::Apt(_) | Repositories::Unknown => None,
+            };
+            if let Some(findings) = findings {
+                found(number, findings);
+            }
         }
     }
 }

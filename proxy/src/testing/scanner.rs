@@ -3,12 +3,11 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use patchport_oci::Digest;
 use patchport_packages::findings::{Finding, Kind, Severity, Status};
 use patchport_packages::inventory::Installed;
 use patchport_packages::{Findings, Inventory, Version};
 
-use crate::scan::{ScanError, Scanner, Subject};
+use crate::scan::{Known, ScanError, Scanner, Subject};
 use crate::testing::images::NEW;
 
 type Verdict = Result<Vec<(String, String)>, String>;
@@ -61,9 +60,12 @@ impl Scanner for FakeScanner {
         Ok(found(&subject.inventory, &fixes))
     }
 
-    fn rescan(&self, _: &Digest, inventory: &Inventory) -> Option<Findings> {
-        let known = self.known.lock().unwrap();
-        known.as_ref().map(|fixes| found(inventory, fixes))
+    fn rescan(&self, images: &[Known<'_>], told: &mut dyn FnMut(usize, Findings)) {
+        let known = self.known.lock().unwrap().clone();
+        let Some(fixes) = known else { return };
+        for (number, image) in images.iter().enumerate() {
+            told(number, found(&image.inventory.inventory(), &fixes));
+        }
     }
 }
 

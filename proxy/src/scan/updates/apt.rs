@@ -1,11 +1,16 @@
 //! apt images: sources to targets, targets to indexes, indexes to findings.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use futures_util::future::try_join_all;
-use patchport_packages::apt::{self, Configuration, Source, Target};
+use patchport_oci::Digest;
+use patchport_packages::apt::{self, Configuration, Judge, Source, Target};
+use patchport_packages::inventory::{Installed, Repositories};
 use patchport_packages::layer::Files;
 use patchport_packages::{Findings, Inventory};
 
-use super::{KeyFiles, ScanError, Subject, Updates, failed};
+use super::{KeyFiles, Known, ScanError, Subject, Updates, failed};
 use crate::index::Trouble;
 use crate::index::apt::{Apt, FINGERPRINT, Key};
 use crate::index::keeper::Loaded;
@@ -18,7 +23,7 @@ pub(super) async fn scan(
     subject: &Subject,
     configuration: &Configuration,
 ) -> Result<Findings, ScanError> {
-    let native = native(&subject.inventory);
+    let native = native(|| subject.inventory.packages.iter());
     let targets = apt::targets(configuration, &native);
     if targets.is_empty() {
         let why = configuration
@@ -73,30 +78,83 @@ fn keys(files: &Files, source: &Source) -> KeyFiles {
     apt::keys(files, source).into_iter().chain(named).collect()
 }
 
-/// The same from what is held.
-pub(super) fn rescan(
-    updates: &Updates,
-    inventory: &Inventory,
-    configuration: &Configuration,
-    keyrings: &[Keyring],
-) -> Option<Findings> {
-    let native = native(inventory);
+/// Images that say the same of their repositories, trust the same keys and so see the same.
+struct Alike<'a> {
+    configuration: &'a Configuration,
+    native: String,
+    keyrings: Arc<Vec<Keyring>>,
+    /// Their numbers.
+    images: Vec<usize>,
+}
+
+/// The same from what is held, for many images.
+pub(super) fn rescan(updates: &Updates, images: &[Known<'_>], found: &mut dyn FnMut(usize, Findings)) {
+    for alike in alike(updates, images) {
+        let Some(loaded) = known(updates, &alike) else { continue };
+        let repositories = repositories(&loaded);
+        let judge = Judge::new(alike.configuration, &repositories, &alike.native);
+        let images = alike
+            .images
+            .iter()
+            .filter_map(|number| Some((*number, images.get(*number)?)));
+        for (number, known) in images {
+            let packages: Vec<_> = known.inventory.apt().collect();
+            found(number, judge.outdated(&packages, &known.inventory.rest().held));
+        }
+    }
+}
+
+/// Images by what they see.
+fn alike<'a>(updates: &Updates, images: &[Known<'a>]) -> Vec<Alike<'a>> {
+    let mut groups: HashMap<(*const Inventory, Vec<Digest>, String), Alike<'a>> = HashMap::new();
+    for (number, known) in images.iter().enumerate() {
+        let rest = known.inventory.rest();
+        let Repositories::Apt(configuration) = &rest.repositories else {
+            continue;
+        };
+        let Some(keyrings) = updates.keyrings.get(known.image) else {
+            continue;
+        };
+        let native = native(|| known.inventory.packages());
+        let keys = keyrings.iter().map(|keyring| keyring.digest().clone()).collect();
+        let group = groups.entry((Arc::as_ptr(rest), keys, native.clone()));
+        let group = group.or_insert_with(|| Alike {
+            configuration,
+            native,
+            keyrings,
+            images: Vec::new(),
+        });
+        group.images.push(number);
+    }
+    groups.into_values().collect()
+}
+
+/// The indexes of alike images, if all of them are held.
+fn known(updates: &Updates, alike: &Alike<'_>) -> Option<Vec<(Target, Loaded<Apt>)>> {
     let known = |target: Target| {
-        let keyring = keyrings.get(target.source)?;
+        let keyring = alike.keyrings.get(target.source)?;
         let key = Key(target);
         let loaded = updates.indexes.apt.known(&key, keyring)?;
         Some((key.0, loaded))
     };
-    let loaded: Vec<_> = apt::targets(configuration, &native)
-        .into_iter()
-        .map(known)
-        .collect::<Option<_>>()?;
-    Some(judge(inventory, configuration, &loaded, &native))
+    let targets = apt::targets(alike.configuration, &alike.native);
+    targets.into_iter().map(known).collect()
+}
+
+fn repositories(loaded: &[(Target, Loaded<Apt>)]) -> Vec<apt::Repository<'_>> {
+    let repositories = loaded.iter().map(|(target, loaded)| apt::Repository {
+        target,
+        release: &loaded.root.release,
+        index: &loaded.index,
+    });
+    repositories.collect()
 }
 
 /// Looks at the indexes again.
 pub(super) async fn refresh(updates: &Updates, inventory: &Inventory, configuration: &Configuration) {
-    let keys = apt::targets(configuration, &native(inventory)).into_iter().map(Key);
+    let keys = apt::targets(configuration, &native(|| inventory.packages.iter()))
+        .into_iter()
+        .map(Key);
     updates.indexes.apt.refresh_all(keys.collect()).await;
 }
 
@@ -107,27 +165,15 @@ fn judge(
     loaded: &[(Target, Loaded<Apt>)],
     native: &str,
 ) -> Findings {
-    let repositories = loaded.iter().map(|(target, loaded)| apt::Repository {
-        target,
-        release: &loaded.root.release,
-        index: &loaded.index,
-    });
-    let repositories: Vec<_> = repositories.collect();
     let packages: Vec<_> = inventory.packages.iter().collect();
-    apt::outdated(&packages, &inventory.held, configuration, &repositories, native)
+    apt::outdated(&packages, &inventory.held, configuration, &repositories(loaded), native)
 }
 
 /// dpkg's own architecture, by the packages that are there.
-fn native(inventory: &Inventory) -> String {
-    let of = |name: &str| {
-        let mut packages = inventory.packages.iter();
-        let found = packages.find(|package| package.name == name && package.architecture != "all")?;
-        Some(found.architecture.clone())
-    };
-    let any = || inventory.packages.iter().find(|package| package.architecture != "all");
-    ["dpkg", "libc6", "base-files"]
-        .into_iter()
-        .find_map(of)
-        .or_else(|| any().map(|package| package.architecture.clone()))
-        .unwrap_or_else(|| "all".to_owned())
+fn native<'a, I: Iterator<Item = &'a Installed>>(packages: impl Fn() -> I) -> String {
+    let of = |name: &str| packages().find(|package| package.name == name && package.architecture != "all");
+    let found = ["dpkg", "libc6", "base-files"].into_iter().find_map(of);
+    found
+        .or_else(|| packages().find(|package| package.architecture != "all"))
+        .map_or_else(|| "all".to_owned(), |package| package.architecture.clone())
 }
