@@ -2,11 +2,12 @@
 //!
 //! Temporary name, verify, fsync, rename, fsync of the folder: after a crash a blob is whole or absent.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,10 @@ use patchport_oci::{Digest, Hasher};
 use tokio::task::spawn_blocking;
 
 use super::{Blob, BlobStore, Ingest, ReadAt, StoreError};
+
+/// How often the lock of a store is tried before it counts as somebody else's, and how long between.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A blob store below one folder, which it has for itself.
 #[derive(Clone, Debug)]
@@ -45,9 +50,9 @@ impl DiskStore {
         }
         let lock = root.join("lock");
         let file = File::create(&lock).map_err(failed("create", &lock))?;
-        file.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => StoreError::InUse(root.display().to_string()),
-            std::fs::TryLockError::Error(source) => failed("lock", &lock)(source),
+        take(&file).map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::InUse(root.display().to_string()),
+            TryLockError::Error(source) => failed("lock", &lock)(source),
         })?;
         let store = Self {
             _lock: Arc::new(file),
@@ -115,6 +120,22 @@ impl BlobStore for DiskStore {
             store: self.clone(),
         }))
     }
+}
+
+/// Takes the lock of a store. Whoever held it may have started a program a moment before it ended, and until that program has begun
+/// it shares the lock: so a little patience.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the store is opened before there is other work to hold up"
+)]
+fn take(lock: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    lock.try_lock()
 }
 
 struct FileReader(File);
