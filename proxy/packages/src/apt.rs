@@ -97,16 +97,23 @@ impl Configuration {
             preferences::read(&path, text, &mut pins)?;
         }
         let is = |name| conf.value(name).and_then(sources::boolean);
+        // update-manager's setting stands where apt's own is not set.
+        let phased = |when: &str| {
+            let setting = |whose: &str| {
+                let value = conf.value(&format!("{whose}::{when}-Include-Phased-Updates"));
+                value.and_then(sources::boolean)
+            };
+            setting("APT::Get")
+                .or_else(|| setting("Update-Manager"))
+                .unwrap_or(false)
+        };
         let release = conf.value("APT::Default-Release").filter(|release| !release.is_empty());
         Ok(Self {
             sources: sources.sources,
             pins,
             default_release: release.map(ToOwned::to_owned),
             architectures: architectures(files, &conf)?,
-            phased: is("APT::Get::Always-Include-Phased-Updates")
-                .or_else(|| is("Update-Manager::Always-Include-Phased-Updates"))
-                .unwrap_or(false)
-                || !has_machine_id(files, &conf),
+            phased: phased("Always") || !phased("Never") && !has_machine_id(files, &conf),
             check_valid_until: is("Acquire::Check-Valid-Until").unwrap_or(true),
             unsupported: sources.unsupported,
             relations: Relations::read(files)?,
