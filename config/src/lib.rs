@@ -37,7 +37,7 @@ pub use credentials::Credentials;
 pub use error::{Error, Problem};
 pub use listener::{Listener, Tls};
 pub use log::{Log, LogFormat};
-pub use patch::{CacheScope, Compression, Patch};
+pub use patch::{CacheScope, Compression, PackageSource, Patch};
 pub use pattern::{Pattern, PatternError};
 pub use prefix::{Prefix, PrefixError};
 pub use repository::{Repository, Tolerance};

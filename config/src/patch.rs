@@ -27,6 +27,18 @@ words! {
     }
 }
 
+words! {
+    /// Where the packages of a patch come from.
+    PackageSource {
+        /// Fetched where the plan says all that is needed, else by the image's own package manager.
+        Auto = "auto",
+        /// Fetched and verified by Patchport: what runs in the image has no network. What cannot be patched so is not patched.
+        Fetched = "fetched",
+        /// The image's own package manager fetches them, from the builder's network.
+        Image = "image",
+    }
+}
+
 /// How patches are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a [patch] table")]
@@ -44,6 +56,8 @@ pub struct Patch {
     pub compression: Compression,
     /// Which patches share a package cache.
     pub cache_scope: CacheScope,
+    /// Where packages come from.
+    pub packages: PackageSource,
     /// Patches that run at the same time; others queue. 1 to 1024.
     #[serde(deserialize_with = "value::count::<_, 1024>")]
     pub concurrency: u32,
@@ -57,6 +71,7 @@ impl Default for Patch {
             retry_after: Duration::from_secs(30),
             compression: Compression::Zstd,
             cache_scope: CacheScope::Repository,
+            packages: PackageSource::Auto,
             concurrency: 2,
         }
     }

@@ -19,6 +19,7 @@ use crate::admin::{Admin, Readiness};
 use crate::answers::Answers;
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
+use crate::depot::Depot;
 use crate::handler::Handler;
 use crate::index::Indexes;
 use crate::library::Library;
@@ -87,6 +88,7 @@ impl App {
         let parts = patch::Parts {
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
+            depot: Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(&blobs), tasks.clone()),
             blobs,
             library: Arc::clone(&library),
             scanners: Scanners::configured(&config.scan, path.as_deref(), &indexes, &library, &catalog),

@@ -35,6 +35,7 @@ pub struct Indexes {
     pub apt: Arc<Keeper<Apt>>,
     /// Of rpm-md repositories.
     pub rpm: Arc<Keeper<Rpm>>,
+    fetcher: Arc<Fetcher>,
     folder: PathBuf,
 }
 
@@ -48,9 +49,15 @@ impl Indexes {
         Ok(Arc::new(Self {
             apk: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
             apt: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
-            rpm: Keeper::new(fetcher, files, tasks.clone()),
+            rpm: Keeper::new(Arc::clone(&fetcher), files, tasks.clone()),
+            fetcher,
             folder,
         }))
+    }
+
+    /// What reaches repositories as the table says.
+    pub fn fetcher(&self) -> &Arc<Fetcher> {
+        &self.fetcher
     }
 
     /// The folder that files are kept in.

@@ -27,7 +27,7 @@ static READERS: Semaphore = Semaphore::const_new(8);
 /// The most that is kept of all layers of an image, in bytes: two of the largest rpm databases that are taken.
 const MAX_KEPT: u64 = 512 * 1024 * 1024;
 /// Raised whenever the same image would be read differently: what older readers found is forgotten.
-const READER: u32 = 2;
+const READER: u32 = 3;
 
 /// What an image holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -141,6 +141,32 @@ async fn merged(
     library: &Library,
     catalog: &Catalog,
 ) -> Result<Option<Files>, InspectError> {
+    let read = all(layers, place, library, catalog).await?;
+    Ok(read.map(|read| layer::merge(read.iter())))
+}
+
+/// What is kept of each layer of an image, the top first.
+///
+/// # Errors
+/// [`InspectError`] names the layer; nothing when the image holds more of such files than any real one.
+pub async fn layers(
+    image: &Manifest,
+    place: &Place,
+    library: &Library,
+    catalog: &Catalog,
+) -> Result<Option<Vec<LayerFiles>>, InspectError> {
+    match &image.content {
+        Content::Image { layers, .. } => all(layers, place, library, catalog).await,
+        Content::Index { .. } => Ok(None),
+    }
+}
+
+async fn all(
+    layers: &[Descriptor],
+    place: &Place,
+    library: &Library,
+    catalog: &Catalog,
+) -> Result<Option<Vec<LayerFiles>>, InspectError> {
     let mut reads = Vec::with_capacity(layers.len());
     for layer in layers.iter().rev() {
         reads.push(layer_files(layer, place, library, catalog));
@@ -158,7 +184,7 @@ async fn merged(
             return Ok(None);
         }
     }
-    Ok(Some(layer::merge(read.iter())))
+    Ok(Some(read))
 }
 
 /// What layers are searched for.

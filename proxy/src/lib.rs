@@ -10,6 +10,7 @@ pub mod assemble;
 pub mod blobs;
 pub mod catalog;
 pub mod cli;
+pub mod depot;
 pub mod flight;
 pub mod handler;
 pub mod index;

@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 use crate::assemble::AssembleError;
 use crate::blobs::{BlobError, Blobs};
 use crate::catalog::{Catalog, CatalogError};
+use crate::depot::{Depot, DepotError};
 use crate::flight::Interrupted;
 use crate::inspect::InspectError;
 use crate::library::{Library, LibraryError};
@@ -23,15 +24,17 @@ use crate::route::Place;
 use crate::scan::{ScanError, Scanners};
 use crate::store::StoreError;
 
-pub mod apt;
 pub mod buildkit;
 mod content;
 mod finish;
 mod image;
 mod job;
+mod packages;
+mod recipe;
 mod roster;
 
 pub use job::Patcher;
+pub use packages::{PackageFile, Packages};
 
 /// What the environment says about where to find BuildKit.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +60,9 @@ pub struct PatchLayer {
     pub epoch: u64,
     /// What the package database shows, before and after.
     pub changes: Changes,
+    /// The packages that were fetched for it; none when the image's own tool fetched them.
+    #[serde(default)]
+    pub packages: Vec<PackageFile>,
 }
 
 impl PatchLayer {
@@ -89,6 +95,10 @@ pub struct Base {
     pub name: String,
     /// Where its layers are, when the store lacks them. It may read them.
     pub place: Place,
+    /// The packages of the plan, where they were fetched.
+    pub packages: Option<Arc<Packages>>,
+    /// Whether the image's own tool may fetch packages.
+    pub own_tool: bool,
 }
 
 /// What makes a layer out of a plan.
@@ -107,6 +117,8 @@ pub struct RawLayer {
     pub tar: NamedTempFile,
     /// When the work began, in seconds since the epoch: files that are newer were made by it.
     pub started: u64,
+    /// Whether it was made from the packages that were fetched.
+    pub from_packages: bool,
 }
 
 /// Why an engine made no layer.
@@ -191,6 +203,9 @@ pub enum PatchError {
     /// The store failed.
     #[error(transparent)]
     Store(Arc<StoreError>),
+    /// A package cannot be had.
+    #[error("its packages cannot be fetched")]
+    Depot(#[from] DepotError),
     /// The scratch folder failed.
     #[error("the patch layer cannot be written: {0}")]
     Scratch(String),
@@ -223,6 +238,7 @@ impl PatchError {
             | Self::NoWorker { .. }
             | Self::Resolve(_)
             | Self::Blob(_)
+            | Self::Depot(_)
             | Self::Catalog(_)
             | Self::Store(_)
             | Self::Scratch(_)
@@ -276,6 +292,8 @@ pub struct Parts {
     pub library: Arc<Library>,
     /// What tells what is outdated.
     pub scanners: Scanners,
+    /// Where packages come from.
+    pub depot: Arc<Depot>,
     /// What makes layers.
     pub engine: Arc<dyn Engine>,
     /// A folder for layers on their way.

@@ -8,17 +8,19 @@ use std::fmt;
 use patchport_config::{CacheScope, Compression, Selection, Terms};
 use patchport_oci::{Digest, Platform};
 use patchport_packages::findings::Status;
-use patchport_packages::inventory::{Held, Installed, Kept, Manager};
+use patchport_packages::inventory::{Held, Installed, Kept};
 use patchport_packages::{Finding, Findings, Inventory, Version};
 use serde::Serialize;
 
 mod select;
+mod tool;
 
 use select::Verdict;
 pub(crate) use select::is_major;
+pub use tool::Tool;
 
 /// Raised whenever the same plan would give another layer: keys change with it.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 /// What the name of choices ends with where major upgrades are allowed.
 const MAJOR: &str = " major";
 
@@ -34,6 +36,8 @@ pub struct Plan {
     pub distribution: String,
     /// The distribution's suite, such as `bookworm`; its version where it has no code name.
     pub suite: String,
+    /// What upgrades them.
+    pub tool: Tool,
     /// What to upgrade, ordered by name and architecture; never empty.
     pub upgrades: Vec<Upgrade>,
     /// Whether a package may come out in another major version than it went in.
@@ -203,10 +207,10 @@ fn made<'a>(
     if upgrades.is_empty() {
         return Ok(Planned { plan: None, left_out });
     }
-    if let Some(reason) = unsupported(inventory.manager) {
+    let tool = Tool::of(inventory).map_err(|reason| {
         let names: Vec<&str> = upgrades.iter().map(|upgrade| upgrade.name.as_str()).collect();
-        return Err(NoPlan(format!("{reason}; outdated: {}", names.join(", "))));
-    }
+        NoPlan(format!("{reason}; outdated: {}", names.join(", ")))
+    })?;
     let os = &inventory.os;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let suite = Some(text(&os.version_codename))
@@ -227,6 +231,7 @@ fn made<'a>(
         platform: target.platform.clone(),
         distribution,
         suite,
+        tool,
         upgrades,
         major_upgrades: choices.major_upgrades,
         compression: if target.docker {
@@ -265,17 +270,6 @@ fn selected<'a>(
 fn is_held(held: &[Held], (name, architecture): (&str, &str)) -> bool {
     held.iter()
         .any(|held| held.name == name && held.architecture == architecture)
-}
-
-/// Why packages of this manager cannot be upgraded; nothing when they can.
-fn unsupported(manager: Manager) -> Option<&'static str> {
-    match manager {
-        Manager::Dpkg => None,
-        Manager::DpkgFragments => Some("images without a package manager (distroless) are not supported yet"),
-        Manager::Apk | Manager::Rpm | Manager::RpmManifest | Manager::Pacman => {
-            Some("images of this package manager are not supported yet (apt's are)")
-        }
-    }
 }
 
 fn compression<S: serde::Serializer>(compression: &Compression, serializer: S) -> Result<S::Ok, S::Error> {

@@ -22,8 +22,10 @@ use self::report::Reports;
 use self::trivy::Trivy;
 use self::updates::Updates;
 use crate::catalog::Catalog;
+use crate::depot::Package;
 use crate::index::Indexes;
 use crate::library::Library;
+use crate::plan::Upgrade;
 use crate::route::Place;
 
 mod binding;
@@ -63,6 +65,13 @@ pub trait Scanner: Send + Sync {
     /// Looks again at what it knows from others about the image: it has turned out to be old.
     async fn refresh(&self, subject: &Subject) {
         let _ = subject;
+    }
+
+    /// The packages that these upgrades of the image come to, in their order, where this scanner knows them all and they need
+    /// nothing else.
+    async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Vec<Package>> {
+        let _ = (subject, upgrades);
+        None
     }
 
     /// The findings as they are now for images that were scanned before, without asking anybody. `found` is told the number of
@@ -148,6 +157,16 @@ impl Scanners {
     /// Has all of them look again at what they know from others.
     pub async fn refresh(&self, subject: &Subject) {
         futures_util::future::join_all(self.scanners.iter().map(|scanner| scanner.refresh(subject))).await;
+    }
+
+    /// The packages of these upgrades, from the first that knows them.
+    pub async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Vec<Package>> {
+        for scanner in &self.scanners {
+            if let Some(packages) = scanner.packages(subject, upgrades).await {
+                return Some(packages);
+            }
+        }
+        None
     }
 
     /// What all of them find.

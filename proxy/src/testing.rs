@@ -83,6 +83,7 @@ pub(crate) fn patch_layer(held: &[&str]) -> PatchLayer {
             held: held.collect(),
             ..Changes::default()
         },
+        packages: vec![],
     }
 }
 

@@ -25,7 +25,7 @@ mod upgrade;
 pub use compression::decompress;
 pub use error::Error;
 pub use index::{Entry, Index};
-pub use outdated::{Judge, Package, Repository, outdated, plain_upgrade};
+pub use outdated::{Judge, Package, Repository, outdated, plain_upgrade, with_said};
 pub use preferences::{Pin, Pinned, Property};
 pub use relations::{Relations, Said};
 pub use release::{File, Release};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layer::Files;
+use crate::layer::{Files, PROGRAMS, TOOLS};
 use crate::os_release::{self, OsRelease};
 use crate::version::{Family, Version};
 use crate::{apk, apt, dpkg, layer, pacman, rpm};
@@ -35,6 +35,9 @@ pub struct Inventory {
     /// Where the image says that its packages come from.
     #[serde(default)]
     pub repositories: Repositories,
+    /// Programs in the image that a patch may be made with, such as `apt-get` and `sh`; sorted.
+    #[serde(default)]
+    pub tools: Vec<String>,
 }
 
 /// What an image tells its package manager, with the repositories that it names.
@@ -185,7 +188,8 @@ impl Inventory {
                 Family::Pacman => read_pacman(files, &os)?,
             };
             if let Some(inventory) = found {
-                return Ok(inventory);
+                let tools = tools(files);
+                return Ok(Self { tools, ..inventory });
             }
         }
         Err(Error::NoDatabase)
@@ -219,6 +223,7 @@ impl Inventory {
             packages: packages.collect(),
             held,
             repositories: Repositories::default(),
+            tools: Vec::new(),
         }
     }
 
@@ -238,8 +243,19 @@ impl Inventory {
             packages,
             held: Vec::new(),
             repositories: Repositories::default(),
+            tools: Vec::new(),
         })
     }
+}
+
+/// The programs of an image that a patch may be made with.
+fn tools(files: &Files) -> Vec<String> {
+    let is_there = |tool: &&str| {
+        PROGRAMS
+            .iter()
+            .any(|folder| files.is_there(&format!("{folder}/{tool}")))
+    };
+    TOOLS.into_iter().filter(is_there).map(str::to_owned).collect()
 }
 
 /// Whether there is a package database of any kind, whole or broken. One that cannot be reached counts: something is there.

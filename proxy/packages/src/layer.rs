@@ -30,6 +30,7 @@ pub(crate) use pattern::{DotnetDeps, NodePackage};
 pub use read::read;
 pub use stored::StoredError;
 pub use wanted::Wanted;
+pub(crate) use wanted::{PROGRAMS, TOOLS};
 
 #[cfg(test)]
 mod tests;

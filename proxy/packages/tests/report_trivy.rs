@@ -300,6 +300,7 @@ fn components_of_every_distribution_are_known() {
             packages: vec![package],
             held: Vec::new(),
             repositories: patchport_packages::inventory::Repositories::default(),
+            tools: vec![],
         };
         fs::write(&components, report::components(&inventory)).unwrap();
         let report = scan(folder.path(), Subject::Components(&components));

@@ -226,44 +226,69 @@ impl Base {
     /// # Errors
     /// [`FetchError`] names the URL.
     pub async fn fetch(&self, path: &str, limit: usize, known: Option<&Validators>) -> Result<Answer, FetchError> {
+        let url = self.below(path)?;
+        let whole = tokio::time::timeout(WHOLE, self.read(&url, limit, known)).await;
+        whole.unwrap_or_else(|_| Err(unreachable(&url, format!("it was not here within {WHOLE:?}"))))
+    }
+
+    /// Begins to fetch a file below it of at most `limit` bytes, which need not fit into memory.
+    ///
+    /// # Errors
+    /// [`FetchError`] names the URL.
+    pub async fn open(&self, path: &str, limit: usize) -> Result<Body, FetchError> {
+        let url = self.below(path)?;
+        match self.answer(&url, None).await? {
+            Some(response) => Body::new(url, response, limit),
+            None => Err(unreachable(&url, "it has not changed, which was not asked".into())),
+        }
+    }
+
+    /// The URL of a file below it. A path of an index must stay below: it cannot lead to another server.
+    fn below(&self, path: &str) -> Result<Url, FetchError> {
         let url = self.url.join(path).map_err(|_| FetchError::Url {
             url: path.chars().take(200).collect(),
         })?;
-        // A path of an index must stay below the base: it cannot lead to another server.
         if !url.as_str().starts_with(self.url.as_str()) {
             return Err(FetchError::Untrusted {
                 url: shown(&url),
                 reason: "it leaves its repository".into(),
             });
         }
-        let whole = tokio::time::timeout(WHOLE, self.read(&url, limit, known)).await;
-        whole.unwrap_or_else(|_| Err(unreachable(&url, format!("it was not here within {WHOLE:?}"))))
+        Ok(url)
     }
 
     async fn read(&self, url: &Url, limit: usize, known: Option<&Validators>) -> Result<Answer, FetchError> {
-        let response = self.followed(url, known).await?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED if known.is_some() => return Ok(Answer::Unchanged),
-            status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => {
-                return Err(FetchError::Missing {
-                    url: shown(url),
-                    status: status.as_u16(),
-                });
-            }
-            status => {
-                return Err(FetchError::Status {
-                    url: shown(url),
-                    status: status.as_u16(),
-                });
-            }
-        }
+        let Some(response) = self.answer(url, known).await? else {
+            return Ok(Answer::Unchanged);
+        };
         let header = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
         let validators = Validators {
             etag: header(ETAG),
             modified: header(LAST_MODIFIED),
         };
-        Ok(Answer::File(body(url, response, limit).await?, validators))
+        let mut body = Body::new(url.clone(), response, limit)?;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = body.next().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Answer::File(bytes.freeze(), validators))
+    }
+
+    /// The answer that has the file; nothing when it is as `known` says.
+    async fn answer(&self, url: &Url, known: Option<&Validators>) -> Result<Option<Response>, FetchError> {
+        let response = self.followed(url, known).await?;
+        match response.status() {
+            StatusCode::OK => Ok(Some(response)),
+            StatusCode::NOT_MODIFIED if known.is_some() => Ok(None),
+            status @ (StatusCode::NOT_FOUND | StatusCode::GONE) => Err(FetchError::Missing {
+                url: shown(url),
+                status: status.as_u16(),
+            }),
+            status => Err(FetchError::Status {
+                url: shown(url),
+                status: status.as_u16(),
+            }),
+        }
     }
 
     /// Sends the request and follows redirects, without credentials as soon as the origin changes.
@@ -305,20 +330,53 @@ impl Base {
     }
 }
 
-async fn body(url: &Url, mut response: Response, limit: usize) -> Result<Bytes, FetchError> {
-    let too_large = || FetchError::TooLarge { url: shown(url), limit };
-    let announced = response.content_length();
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
+/// The bytes of a file as they come, up to a limit.
+pub struct Body {
+    url: Url,
+    response: Response,
+    limit: usize,
+    read: usize,
+}
+
+impl Body {
+    fn new(url: Url, response: Response, limit: usize) -> Result<Self, FetchError> {
+        let body = Self {
+            url,
+            response,
+            limit,
+            read: 0,
+        };
+        let announced = body.response.content_length();
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(body.too_large());
+        }
+        Ok(body)
     }
-    let mut bytes = BytesMut::new();
-    loop {
-        let chunk = tokio::time::timeout(STALL, response.chunk()).await;
-        let chunk = chunk.map_err(|_| unreachable(url, format!("no byte for {STALL:?}")))?;
-        match chunk.map_err(|error| unreachable(url, chain(&error.without_url())))? {
-            Some(chunk) if bytes.len() + chunk.len() > limit => return Err(too_large()),
-            Some(chunk) => bytes.extend_from_slice(&chunk),
-            None => return Ok(bytes.freeze()),
+
+    /// The next bytes; nothing at the end.
+    ///
+    /// # Errors
+    /// [`FetchError`] when the server stops talking, or sends more than the limit.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        let chunk = tokio::time::timeout(STALL, self.response.chunk()).await;
+        let chunk = chunk.map_err(|_| unreachable(&self.url, format!("no byte for {STALL:?}")))?;
+        let chunk = chunk.map_err(|error| unreachable(&self.url, chain(&error.without_url())))?;
+        self.read = self.read.saturating_add(chunk.as_ref().map_or(0, Bytes::len));
+        if self.read > self.limit {
+            return Err(self.too_large());
+        }
+        Ok(chunk)
+    }
+
+    /// Its URL, as it may be shown.
+    pub fn shown(&self) -> String {
+        shown(&self.url)
+    }
+
+    fn too_large(&self) -> FetchError {
+        FetchError::TooLarge {
+            url: shown(&self.url),
+            limit: self.limit,
         }
     }
 }

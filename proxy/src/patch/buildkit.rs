@@ -15,13 +15,15 @@ use patchport_buildkit::{
 };
 use patchport_config as config;
 use patchport_oci::manifest::Content;
-use patchport_oci::{Manifest, Platform, media_type};
+use patchport_oci::{Digest, Manifest, Platform, media_type};
+use tempfile::NamedTempFile;
 
 use super::content::SolveContent;
 use super::job::now;
-use super::{Base, Engine, EngineError, Environment, RawLayer, apt};
+use super::recipe::{self, Ending};
+use super::{Base, Engine, EngineError, Environment, RawLayer};
 use crate::blobs::Blobs;
-use crate::plan::Plan;
+use crate::plan::{Plan, Tool};
 use crate::respond::chain;
 
 /// How long the list of a builder's platforms is believed.
@@ -122,41 +124,85 @@ impl Engine for BuildKit {
     }
 
     async fn run(&self, plan: &Plan, base: &Base) -> Result<Option<RawLayer>, EngineError> {
+        let recipe = recipe::of(plan.tool);
         let platform = llb::Platform::new(plan.platform.os.clone(), plan.platform.architecture.clone())
             .with_variant(plan.platform.variant.clone());
         let image = State::oci_layout("patchport", &base.name, &base.manifest.digest.to_string(), &platform);
+        let run = || uuid::Uuid::new_v4().to_string();
+        let upgrade = || recipe.upgrade(&image, plan, &run()).filter(|_| base.own_tool);
+        let packages = base.packages.as_deref();
+        let install = packages.and_then(|packages| {
+            let exec = recipe.install(&image, plan, &packages.paths, &run())?;
+            let digest = Digest::of(&packages.manifest).to_string();
+            let mounted = State::oci_layout("patchport", "patchport.invalid/packages", &digest, &platform);
+            Some(exec.bind(recipe::PACKAGES, &mounted))
+        });
+        if let Some(exec) = install {
+            match self.solve(plan, base, exec, &platform).await {
+                Err((Some(Ending::Incomplete), error)) => {
+                    let Some(exec) = upgrade() else { return Err(error) };
+                    tracing::info!(image.digest = %plan.image, %error, "the image's own tool is tried");
+                    return self
+                        .solve(plan, base, exec, &platform)
+                        .await
+                        .map_err(|(_, error)| error);
+                }
+                ended => {
+                    let raw = ended.map_err(|(_, error)| error)?;
+                    return Ok(raw.map(|raw| RawLayer {
+                        from_packages: true,
+                        ..raw
+                    }));
+                }
+            }
+        }
+        let exec = upgrade().ok_or_else(|| EngineError::Upgrade {
+            reason: format!("the image's {} can only install packages that Patchport fetches, and the package indexes do not say all that these upgrades need", plan.tool),
+        })?;
+        self.solve(plan, base, exec, &platform)
+            .await
+            .map_err(|(_, error)| error)
+    }
+}
+
+impl BuildKit {
+    /// Runs a recipe; an error comes with what it is to the recipe, where that is known.
+    async fn solve(
+        &self,
+        plan: &Plan,
+        base: &Base,
+        exec: llb::Exec,
+        platform: &llb::Platform,
+    ) -> Result<Option<RawLayer>, (Option<Ending>, EngineError)> {
         let started = now();
-        let state = apt::upgrade(&image, plan, &uuid::Uuid::new_v4().to_string())
-            .platform(&platform)
-            .run();
         let content = Arc::new(SolveContent::new(base, Arc::clone(&self.blobs), self.scratch.clone()));
         let solve = Solve {
-            definition: state.definition(),
+            definition: exec.platform(platform).run().definition(),
             exporter: Exporter::new(Compression::Uncompressed).config(&String::from_utf8_lossy(&base.config)),
             content: Arc::clone(&content) as Arc<dyn patchport_buildkit::Content>,
             timeout: self.timeout,
         };
-        let solved = self
-            .client
-            .solve(&solve, progress)
-            .await
-            .map_err(|error| failed(&error, self.timeout))?;
-        let unusable = |reason: &str| EngineError::Result {
-            reason: reason.to_owned(),
-        };
-        let manifest = content
-            .take(&solved.digest)
-            .ok_or_else(|| unusable("it sent no manifest"))?;
-        let manifest = std::fs::read(manifest.path()).map_err(|error| unusable(&error.to_string()))?;
-        let manifest = Manifest::parse(manifest, media_type::OCI_MANIFEST).map_err(|error| unusable(&chain(&error)))?;
-        let Some(digest) = added(&base.manifest, &manifest).map_err(|reason| unusable(&reason))? else {
-            return Ok(None);
-        };
-        let tar = content
-            .take(&digest)
-            .ok_or_else(|| unusable("it did not send the new layer"))?;
-        Ok(Some(RawLayer { tar, started }))
+        let solved = self.client.solve(&solve, progress).await;
+        let solved = solved.map_err(|error| failed(&error, plan.tool, self.timeout))?;
+        let tar = taken(&content, &solved.digest, base).map_err(|reason| (None, EngineError::Result { reason }))?;
+        Ok(tar.map(|tar| RawLayer {
+            tar,
+            started,
+            from_packages: false,
+        }))
     }
+}
+
+/// The new layer out of what BuildKit sent; nothing when there is none.
+fn taken(content: &SolveContent, digest: &str, base: &Base) -> Result<Option<NamedTempFile>, String> {
+    let manifest = content.take(digest).ok_or("it sent no manifest")?;
+    let manifest = std::fs::read(manifest.path()).map_err(|error| error.to_string())?;
+    let manifest = Manifest::parse(manifest, media_type::OCI_MANIFEST).map_err(|error| chain(&error))?;
+    let Some(digest) = added(&base.manifest, &manifest)? else {
+        return Ok(None);
+    };
+    let tar = content.take(&digest).ok_or("it did not send the new layer")?;
+    Ok(Some(tar))
 }
 
 /// The layer that the result has on top of its base.
@@ -183,32 +229,21 @@ fn progress(progress: Progress) {
     }
 }
 
-fn failed(error: &SolveError, limit: Duration) -> EngineError {
-    match error.kind() {
-        SolveErrorKind::Unreachable | SolveErrorKind::SessionLost => EngineError::Unreachable { reason: chain(error) },
+fn failed(error: &SolveError, tool: Tool, limit: Duration) -> (Option<Ending>, EngineError) {
+    let (mut ending, mut reason) = (None, chain(error));
+    if let SolveError::ExecFailed { exit_code, log, .. } = error {
+        let (comes_to, meaning) = recipe::explain(tool, i64::from(*exit_code));
+        let tail: Vec<&str> = log.lines().rev().take(5).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().collect();
+        ending = Some(comes_to);
+        reason = format!("{meaning}, exit code {exit_code}: {}", tail.join(" | "));
+    }
+    let error = match error.kind() {
+        SolveErrorKind::Unreachable | SolveErrorKind::SessionLost => EngineError::Unreachable { reason },
         SolveErrorKind::TimedOut => EngineError::TimedOut { limit },
-        SolveErrorKind::ExecFailed if is_not_offered(error) => EngineError::NotOffered {
-            reason: exec_failure(error),
-        },
-        SolveErrorKind::ExecFailed => EngineError::Upgrade {
-            reason: exec_failure(error),
-        },
-        SolveErrorKind::MissingCapability | SolveErrorKind::Other => EngineError::Result { reason: chain(error) },
-    }
-}
-
-fn is_not_offered(error: &SolveError) -> bool {
-    matches!(error, SolveError::ExecFailed { exit_code, .. } if i64::from(*exit_code) == apt::NOT_OFFERED)
-}
-
-fn exec_failure(error: &SolveError) -> String {
-    match error {
-        SolveError::ExecFailed { exit_code, log, .. } => {
-            let meaning = apt::explain(i64::from(*exit_code)).unwrap_or("the upgrade ended with an error");
-            let tail: Vec<&str> = log.lines().rev().take(5).collect();
-            let tail: Vec<&str> = tail.into_iter().rev().collect();
-            format!("{meaning}, exit code {exit_code}: {}", tail.join(" | "))
-        }
-        other => chain(other),
-    }
+        SolveErrorKind::ExecFailed if ending == Some(Ending::NotOffered) => EngineError::NotOffered { reason },
+        SolveErrorKind::ExecFailed => EngineError::Upgrade { reason },
+        SolveErrorKind::MissingCapability | SolveErrorKind::Other => EngineError::Result { reason },
+    };
+    (ending, error)
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,12 +16,15 @@ use patchport_buildkit::{ByteStream, Content, ContentError, Ingest};
 use patchport_oci::{ByteRange, Digest, Hasher};
 use tempfile::NamedTempFile;
 
-use super::Base;
+use super::{Base, Packages};
 use crate::blobs::{Blobs, Origin};
 use crate::route::Place;
 
 /// The largest layer that is taken back, in bytes: no upgrade of packages is near it.
 const MAX_LAYER: u64 = 4 << 30;
+
+/// The most that is read of a file at once, in bytes.
+const MAX_PART: u64 = 4 << 20;
 
 /// The content of one solve.
 pub(super) struct SolveContent {
@@ -28,6 +32,8 @@ pub(super) struct SolveContent {
     small: HashMap<String, Bytes>,
     /// The base image's layers.
     layers: HashMap<String, (Digest, u64)>,
+    /// The packages, whose layer is a file.
+    packages: Option<Arc<Packages>>,
     blobs: Arc<Blobs>,
     place: Place,
     scratch: PathBuf,
@@ -49,9 +55,15 @@ impl SolveContent {
                 );
             }
         }
+        if let Some(packages) = &base.packages {
+            for bytes in [&packages.manifest, &packages.config] {
+                small.insert(Digest::of(bytes).to_string(), bytes.clone());
+            }
+        }
         Self {
             small,
             layers,
+            packages: base.packages.clone(),
             blobs,
             place: base.place.clone(),
             scratch,
@@ -65,6 +77,12 @@ impl SolveContent {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(digest)
+    }
+
+    /// The packages, if that is the digest of their layer.
+    fn packages(&self, digest: &str) -> Option<&Arc<Packages>> {
+        let packages = self.packages.as_ref()?;
+        (packages.layer.to_string() == digest).then_some(packages)
     }
 
     fn has_received(&self, digest: &str) -> bool {
@@ -81,6 +99,9 @@ impl Content for SolveContent {
         if let Some(bytes) = self.small.get(digest) {
             return Ok(Some(bytes.len() as u64));
         }
+        if let Some(packages) = self.packages(digest) {
+            return Ok(Some(packages.size));
+        }
         Ok(self.layers.get(digest).map(|(_, size)| *size))
     }
 
@@ -91,6 +112,11 @@ impl Content for SolveContent {
                 .saturating_add(usize::try_from(length).unwrap_or(usize::MAX))
                 .min(bytes.len());
             return Ok(stream::iter([Ok(bytes.slice(first..last))]).boxed());
+        }
+        if let Some(packages) = self.packages(digest) {
+            return packages_part(Arc::clone(packages), offset, length)
+                .await
+                .map_err(|error| failure(digest, "read")(Box::new(error)));
         }
         let (layer, size) = self
             .layers
@@ -117,7 +143,8 @@ impl Content for SolveContent {
     }
 
     async fn ingest(&self, digest: &str, size: u64) -> Result<Box<dyn Ingest>, ContentError> {
-        if self.layers.contains_key(digest) || self.small.contains_key(digest) || self.has_received(digest) {
+        let is_known = self.layers.contains_key(digest) || self.small.contains_key(digest);
+        if is_known || self.packages(digest).is_some() || self.has_received(digest) {
             return Err(ContentError::AlreadyExists { digest: digest.into() });
         }
         if size > MAX_LAYER {
@@ -145,6 +172,17 @@ impl Content for SolveContent {
             received: Arc::clone(&self.received),
         }))
     }
+}
+
+/// A part of the packages' layer, as BuildKit asks for it: a mebibyte.
+async fn packages_part(packages: Arc<Packages>, offset: u64, length: u64) -> std::io::Result<ByteStream> {
+    let read = tokio::task::spawn_blocking(move || {
+        let length = length.min(MAX_PART).min(packages.size.saturating_sub(offset));
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        packages.tar.as_file().read_exact_at(&mut bytes, offset).map(|()| bytes)
+    });
+    let bytes = read.await.map_err(std::io::Error::other)??;
+    Ok(stream::iter([Ok(Bytes::from(bytes))]).boxed())
 }
 
 struct Received {

@@ -10,57 +10,160 @@ use bytes::Bytes;
 use patchport_config::Compression;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::{Digest, Hasher, media_type};
-use patchport_packages::inventory::{Changes, Installed, Upgrade, changes};
-use patchport_packages::layer::{Node, Normalise, normalise};
+use patchport_packages::inventory::{Changes, Installed, Manager, Upgrade, changes};
+use patchport_packages::layer::{self, LayerFiles, Node, Normalise, normalise};
 use patchport_packages::{Inventory, dpkg};
 use tempfile::NamedTempFile;
 
-use super::{PatchError, PatchLayer, RawLayer};
+use super::{PackageFile, PatchError, PatchLayer, RawLayer};
 use crate::blobs::Blobs;
 use crate::flight::Interrupted;
 use crate::plan::{self, Plan, is_major};
+use crate::respond::chain;
 
 /// zstd's own default: half the time of level 9 for 5 % more bytes.
 const ZSTD_LEVEL: i32 = 3;
 /// A constant, for the number of workers must not change the bytes.
 const ZSTD_WORKERS: u32 = 2;
 
-/// Turns what the engine made into a layer in the store; `None` when no package changed.
-///
-/// # Errors
-/// [`PatchError::Unproven`] when the result does not show an upgrade and nothing but upgrades.
-pub(super) async fn finish(
-    raw: RawLayer,
-    plan: &Plan,
-    before: &Arc<Inventory>,
-    blobs: &Blobs,
-    scratch: &std::path::Path,
-) -> Result<Option<PatchLayer>, PatchError> {
-    let (plan, before, folder) = (plan.clone(), Arc::clone(before), scratch.to_owned());
-    let written = tokio::task::spawn_blocking(move || write(raw, &plan, &before, folder)).await;
-    let Some(written) = written.map_err(|_| Interrupted)?? else {
-        return Ok(None);
-    };
-    let (mut layer, mut file) = written;
-    let mut ingest = blobs.store().ingest().await?;
-    loop {
-        let (chunk, rest) = tokio::task::spawn_blocking(move || {
-            let mut chunk = Vec::with_capacity(1 << 20);
-            let read = file.as_file_mut().take(1 << 20).read_to_end(&mut chunk);
-            read.map(|_| (Bytes::from(chunk), file))
-        })
-        .await
-        .map_err(|_| Interrupted)?
-        .map_err(scratch_error)?;
-        file = rest;
-        if chunk.is_empty() {
-            break;
+/// What a layer is finished with.
+pub(super) struct Finishing {
+    /// What was to be done.
+    pub(super) plan: Plan,
+    /// What was installed before.
+    pub(super) before: Arc<Inventory>,
+    /// What is kept of the image's layers, the top first.
+    pub(super) below: Vec<LayerFiles>,
+    /// The fetched packages that the layer was made from.
+    pub(super) packages: Vec<PackageFile>,
+}
+
+impl Finishing {
+    /// Turns what the engine made into a layer in the store; `None` when no package changed.
+    ///
+    /// # Errors
+    /// [`PatchError::Unproven`] when the result does not show an upgrade and nothing but upgrades.
+    pub(super) async fn finish(
+        self,
+        raw: RawLayer,
+        blobs: &Blobs,
+        scratch: &std::path::Path,
+    ) -> Result<Option<PatchLayer>, PatchError> {
+        let folder = scratch.to_owned();
+        let written = tokio::task::spawn_blocking(move || self.write(raw, folder)).await;
+        let Some(written) = written.map_err(|_| Interrupted)?? else {
+            return Ok(None);
+        };
+        let (mut layer, mut file) = written;
+        let mut ingest = blobs.store().ingest().await?;
+        loop {
+            let (chunk, rest) = tokio::task::spawn_blocking(move || {
+                let mut chunk = Vec::with_capacity(1 << 20);
+                let read = file.as_file_mut().take(1 << 20).read_to_end(&mut chunk);
+                read.map(|_| (Bytes::from(chunk), file))
+            })
+            .await
+            .map_err(|_| Interrupted)?
+            .map_err(scratch_error)?;
+            file = rest;
+            if chunk.is_empty() {
+                break;
+            }
+            layer.size += chunk.len() as u64;
+            ingest.write(chunk).await?;
         }
-        layer.size += chunk.len() as u64;
-        ingest.write(chunk).await?;
+        ingest.commit(&layer.digest).await?;
+        Ok(Some(layer))
     }
-    ingest.commit(&layer.digest).await?;
-    Ok(Some(layer))
+
+    /// Normalises and compresses the layer into a file, and proves it.
+    fn write(self, raw: RawLayer, folder: PathBuf) -> Result<Option<(PatchLayer, NamedTempFile)>, PatchError> {
+        let out = NamedTempFile::new_in(folder).map_err(scratch_error)?;
+        let compression = self.plan.compression;
+        let rules = Normalise::new(raw.started, 0);
+        let outer = Hashing::new(out);
+        let (normalised, diff_id, outer) = match compression {
+            Compression::Zstd => {
+                let mut encoder = zstd::Encoder::new(outer, ZSTD_LEVEL).map_err(scratch_error)?;
+                encoder.multithread(ZSTD_WORKERS).map_err(scratch_error)?;
+                let mut inner = Hashing::new(encoder);
+                let normalised = normalise(raw.tar.as_file(), &mut inner, &rules).map_err(unusable)?;
+                let (encoder, diff_id) = inner.finish();
+                (normalised, diff_id, encoder.finish().map_err(scratch_error)?)
+            }
+            Compression::Gzip => {
+                let mut inner = Hashing::new(flate2::write::GzEncoder::new(outer, flate2::Compression::default()));
+                let normalised = normalise(raw.tar.as_file(), &mut inner, &rules).map_err(unusable)?;
+                let (encoder, diff_id) = inner.finish();
+                (normalised, diff_id, encoder.finish().map_err(scratch_error)?)
+            }
+        };
+        let (mut file, digest) = outer.finish();
+        file.rewind().map_err(scratch_error)?;
+        if normalised.is_empty {
+            return Ok(None);
+        }
+        let Some(changes) = self.prove(&normalised.files)? else {
+            return Ok(None);
+        };
+        let media_type = match compression {
+            Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+            Compression::Gzip => media_type::OCI_LAYER_GZIP,
+        };
+        let (media_type, epoch) = (media_type.to_owned(), normalised.epoch);
+        Ok(Some((
+            PatchLayer {
+                media_type,
+                digest,
+                size: 0,
+                diff_id,
+                epoch,
+                changes,
+                packages: self.packages,
+            },
+            file,
+        )))
+    }
+
+    /// Reads the packages of the result and compares them with those before. `None` when no package changed.
+    fn prove(&self, layer: &LayerFiles) -> Result<Option<Changes>, PatchError> {
+        let (plan, before) = (&self.plan, &*self.before);
+        let after = layer::merge(std::iter::once(layer).chain(&self.below));
+        if before.manager == Manager::Dpkg {
+            settled(layer)?;
+        }
+        let after = Inventory::read(&after)
+            .map_err(|error| PatchError::Unproven(format!("its packages cannot be read: {}", chain(&error))))?;
+        if after.manager != before.manager {
+            return Err(PatchError::Unproven(
+                "its packages are kept in another way than before".to_owned(),
+            ));
+        }
+        let changes = changes(before, &after);
+        let names = |list: &mut dyn Iterator<Item = &str>| list.collect::<Vec<_>>().join(", ");
+        if !changes.removed.is_empty() {
+            let removed = names(&mut changes.removed.iter().map(|package| package.name.as_str()));
+            return Err(PatchError::Unproven(format!("packages were removed: {removed}")));
+        }
+        if !changes.downgraded.is_empty() {
+            let older = names(&mut changes.downgraded.iter().map(|package| package.name.as_str()));
+            return Err(PatchError::Unproven(format!("packages became older: {older}")));
+        }
+        let held = |step: &&Upgrade| {
+            before
+                .held
+                .iter()
+                .any(|held| held.name == step.name && held.architecture == step.architecture)
+        };
+        if let Some(step) = changes.upgraded.iter().find(held) {
+            return Err(PatchError::Unproven(format!(
+                "{} was upgraded, though it is on hold",
+                step.name
+            )));
+        }
+        fulfils(&after, &changes, plan)?;
+        Ok((!changes.upgraded.is_empty()).then_some(changes))
+    }
 }
 
 /// Puts bytes that we made into the store.
@@ -71,102 +174,6 @@ pub(super) async fn keep(blobs: &Blobs, digest: &Digest, bytes: Bytes) -> Result
     let mut ingest = blobs.store().ingest().await?;
     ingest.write(bytes).await?;
     Ok(ingest.commit(digest).await?)
-}
-
-/// Normalises and compresses the layer into a file, and proves it.
-fn write(
-    raw: RawLayer,
-    plan: &Plan,
-    before: &Inventory,
-    folder: PathBuf,
-) -> Result<Option<(PatchLayer, NamedTempFile)>, PatchError> {
-    let out = NamedTempFile::new_in(folder).map_err(scratch_error)?;
-    let compression = plan.compression;
-    let rules = Normalise::new(raw.started, 0);
-    let outer = Hashing::new(out);
-    let (normalised, diff_id, outer) = match compression {
-        Compression::Zstd => {
-            let mut encoder = zstd::Encoder::new(outer, ZSTD_LEVEL).map_err(scratch_error)?;
-            encoder.multithread(ZSTD_WORKERS).map_err(scratch_error)?;
-            let mut inner = Hashing::new(encoder);
-            let normalised = normalise(raw.tar.as_file(), &mut inner, &rules).map_err(unusable)?;
-            let (encoder, diff_id) = inner.finish();
-            (normalised, diff_id, encoder.finish().map_err(scratch_error)?)
-        }
-        Compression::Gzip => {
-            let mut inner = Hashing::new(flate2::write::GzEncoder::new(outer, flate2::Compression::default()));
-            let normalised = normalise(raw.tar.as_file(), &mut inner, &rules).map_err(unusable)?;
-            let (encoder, diff_id) = inner.finish();
-            (normalised, diff_id, encoder.finish().map_err(scratch_error)?)
-        }
-    };
-    let (mut file, digest) = outer.finish();
-    file.rewind().map_err(scratch_error)?;
-    if normalised.is_empty {
-        return Ok(None);
-    }
-    let Some(changes) = prove(&normalised.files, before, plan)? else {
-        return Ok(None);
-    };
-    let media_type = match compression {
-        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
-        Compression::Gzip => media_type::OCI_LAYER_GZIP,
-    };
-    let (media_type, epoch) = (media_type.to_owned(), normalised.epoch);
-    Ok(Some((
-        PatchLayer {
-            media_type,
-            digest,
-            size: 0,
-            diff_id,
-            epoch,
-            changes,
-        },
-        file,
-    )))
-}
-
-/// Reads the package database of the result and compares it with the one before. `None` when no package changed.
-fn prove(
-    files: &patchport_packages::layer::LayerFiles,
-    before: &Inventory,
-    plan: &Plan,
-) -> Result<Option<Changes>, PatchError> {
-    const STATUS: &str = "var/lib/dpkg/status";
-    let Some(Node::File(status)) = files.node(STATUS) else {
-        let found = "files have changed, but not the package database";
-        return Err(PatchError::Unproven(found.to_owned()));
-    };
-    let packages = dpkg::read(STATUS, dpkg::Kind::Status, &status[..], dpkg::DEFAULT_LIMIT)
-        .map_err(|error| PatchError::Unproven(format!("its package database cannot be read: {error}")))?;
-    if let Some(broken) = packages.iter().find(|package| !is_settled(package)) {
-        return Err(PatchError::Unproven(format!("{} is not fully installed", broken.name)));
-    }
-    let after = Inventory::of(before.os.clone(), before.manager, packages);
-    let changes = changes(before, &after);
-    let names = |list: &mut dyn Iterator<Item = &str>| list.collect::<Vec<_>>().join(", ");
-    if !changes.removed.is_empty() {
-        let removed = names(&mut changes.removed.iter().map(|package| package.name.as_str()));
-        return Err(PatchError::Unproven(format!("packages were removed: {removed}")));
-    }
-    if !changes.downgraded.is_empty() {
-        let older = names(&mut changes.downgraded.iter().map(|package| package.name.as_str()));
-        return Err(PatchError::Unproven(format!("packages became older: {older}")));
-    }
-    let held = |step: &&Upgrade| {
-        before
-            .held
-            .iter()
-            .any(|held| held.name == step.name && held.architecture == step.architecture)
-    };
-    if let Some(step) = changes.upgraded.iter().find(held) {
-        return Err(PatchError::Unproven(format!(
-            "{} was upgraded, though it is on hold",
-            step.name
-        )));
-    }
-    fulfils(&after, &changes, plan)?;
-    Ok((!changes.upgraded.is_empty()).then_some(changes))
 }
 
 /// Whether the result has what was planned, and nothing went where the plan does not lead.
@@ -195,6 +202,21 @@ fn fulfils(after: &Inventory, changes: &Changes, plan: &Plan) -> Result<(), Patc
     }
 }
 
+/// Whether dpkg has finished with all packages.
+fn settled(layer: &LayerFiles) -> Result<(), PatchError> {
+    const STATUS: &str = "var/lib/dpkg/status";
+    let Some(Node::File(status)) = layer.node(STATUS) else {
+        let found = "files have changed, but not the package database";
+        return Err(PatchError::Unproven(found.to_owned()));
+    };
+    let packages = dpkg::read(STATUS, dpkg::Kind::Status, &status[..], dpkg::DEFAULT_LIMIT)
+        .map_err(|error| PatchError::Unproven(format!("its package database cannot be read: {error}")))?;
+    match packages.iter().find(|package| !is_settled(package)) {
+        Some(broken) => Err(PatchError::Unproven(format!("{} is not fully installed", broken.name))),
+        None => Ok(()),
+    }
+}
+
 /// Whether dpkg has finished with a package, one way or the other.
 fn is_settled(package: &dpkg::Package) -> bool {
     matches!(
@@ -207,8 +229,8 @@ fn scratch_error(error: io::Error) -> PatchError {
     PatchError::Scratch(error.to_string())
 }
 
-fn unusable(error: patchport_packages::layer::Error) -> PatchError {
-    PatchError::Unproven(format!("its layer cannot be read: {}", crate::respond::chain(&error)))
+fn unusable(error: layer::Error) -> PatchError {
+    PatchError::Unproven(format!("its layer cannot be read: {}", chain(&error)))
 }
 
 /// Hashes what passes through to the writer below.

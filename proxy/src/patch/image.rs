@@ -6,16 +6,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use patchport_config::PackageSource;
 use patchport_oci::manifest::Content;
 use patchport_oci::{Descriptor, Digest, Manifest, Platform, media_type};
-use patchport_packages::Inventory;
 
 use super::job::{Made, Patcher};
 use super::roster::Watched;
-use super::{Base, EngineError, PatchError, PatchLayer, finish};
+use super::{Base, EngineError, Packages, PatchError, PatchLayer, finish};
 use crate::assemble;
 use crate::catalog::{Decision, Planned, Verdict};
 use crate::flight::Interrupted;
+use crate::inspect;
 use crate::plan::{self, Choices, LeftOut, Plan, Target};
 use crate::respond::chain;
 use crate::route::Place;
@@ -215,16 +216,8 @@ impl Patcher {
     /// The layer of a plan, made once however many ask; nothing when there is no plan.
     async fn made(self: &Arc<Self>, subject: &Subject, plan: Option<&Plan>) -> Result<Option<PatchLayer>, PatchError> {
         let Some(plan) = plan else { return Ok(None) };
-        let base = Base {
-            manifest: subject.manifest.clone(),
-            config: subject.config.clone(),
-            name: subject.place.to_string(),
-            place: subject.place.clone(),
-        };
-        let (plan, inventory) = (plan.clone(), Arc::clone(&subject.inventory));
-        let flight = self
-            .layers
-            .join(plan.key(), || Arc::clone(self).layer(plan, base, inventory));
+        let (plan, subject) = (plan.clone(), subject.clone());
+        let flight = self.layers.join(plan.key(), || Arc::clone(self).layer(plan, subject));
         Ok(Some(flight.result().await??))
     }
 
@@ -241,7 +234,7 @@ impl Patcher {
     }
 
     /// Carries out a plan, unless its layer is known and fresh.
-    async fn layer(self: Arc<Self>, plan: Plan, base: Base, before: Arc<Inventory>) -> Made {
+    async fn layer(self: Arc<Self>, plan: Plan, subject: Subject) -> Made {
         let key = plan.key();
         if let Some((layer, made_at)) = self.parts.catalog.layer(&key).await?
             // Exact versions do not age; what a repository offers beyond a report's fix does.
@@ -250,6 +243,16 @@ impl Patcher {
         {
             return Ok(layer);
         }
+        // What is fetched waits for no worker.
+        let packages = self.packages(&plan, &subject).await?;
+        let base = Base {
+            manifest: subject.manifest.clone(),
+            config: subject.config.clone(),
+            name: subject.place.to_string(),
+            place: subject.place.clone(),
+            packages: packages.map(Arc::new),
+            own_tool: self.settings.packages != PackageSource::Fetched,
+        };
         let _slot = self.slots.acquire().await.map_err(|_| Interrupted)?;
         let workers = self.parts.engine.platforms().await?;
         if !workers.iter().any(|worker| worker.same(&plan.platform)) {
@@ -260,7 +263,23 @@ impl Patcher {
         }
         tracing::info!(plan.key = key, image.digest = %plan.image, image.repository = base.name, "patching");
         let layer = match self.parts.engine.run(&plan, &base).await? {
-            Some(raw) => finish::finish(raw, &plan, &before, &self.parts.blobs, &self.parts.scratch).await?,
+            Some(raw) => {
+                let files = base.packages.filter(|_| raw.from_packages);
+                let below = inspect::layers(
+                    &subject.manifest,
+                    &subject.place,
+                    &self.parts.library,
+                    &self.parts.catalog,
+                );
+                let below = below.await?.unwrap_or_default();
+                let finishing = finish::Finishing {
+                    plan: plan.clone(),
+                    before: Arc::clone(&subject.inventory),
+                    below,
+                    packages: files.map(|packages| packages.files.clone()).unwrap_or_default(),
+                };
+                finishing.finish(raw, &self.parts.blobs, &self.parts.scratch).await?
+            }
             None => None,
         };
         let layer = layer.ok_or_else(|| {
@@ -269,6 +288,34 @@ impl Patcher {
         })?;
         self.parts.catalog.put_layer(&key, &layer).await?;
         Ok(layer)
+    }
+
+    /// The packages of a plan, fetched; nothing when the image's own tool is to fetch them.
+    async fn packages(&self, plan: &Plan, subject: &Subject) -> Result<Option<Packages>, PatchError> {
+        let choice = self.settings.packages;
+        if choice == PackageSource::Image {
+            return Ok(None);
+        }
+        let must = choice == PackageSource::Fetched;
+        let Some(packages) = self.parts.scanners.packages(subject, &plan.upgrades).await else {
+            let needs_more = || {
+                let reason = "the package indexes do not say all that its upgrades need, and `patch.packages = \"fetched\"` keeps the image's own tool from finding out";
+                Err(PatchError::Unsupported(reason.to_owned()))
+            };
+            return if must { needs_more() } else { Ok(None) };
+        };
+        match Packages::fetch(&self.parts.depot, &packages, &plan.platform, &self.parts.scratch).await {
+            Ok(packages) => Ok(Some(packages)),
+            Err(PatchError::Depot(error)) if error.is_stale() => {
+                Err(PatchError::Engine(EngineError::NotOffered { reason: chain(&error) }))
+            }
+            // The builder may reach what we do not.
+            Err(PatchError::Depot(error)) if !must => {
+                tracing::warn!(image.digest = %plan.image, error = chain(&error), "packages cannot be fetched, the image's own tool has to");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use patchport_config::Severity as AtLeast;
 use patchport_packages::findings::{Kind, Severity};
-use patchport_packages::inventory::{Held, Installed, Repositories, Source};
+use patchport_packages::inventory::{Held, Installed, Manager, Repositories, Source};
 use patchport_packages::{Family, OsRelease};
 
 use super::*;
@@ -79,6 +79,7 @@ impl Inputs {
                 packages: vec![package],
                 held: vec![],
                 repositories: Repositories::default(),
+                tools: ["apt-get", "dpkg", "sh"].map(str::to_owned).into(),
             },
             image: Digest::of(b"image"),
             platform: Platform::new("linux", "amd64", ""),

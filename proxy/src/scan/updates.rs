@@ -14,10 +14,12 @@ use patchport_packages::layer::Files;
 
 use super::{Known, ScanError, Scanner, Subject};
 use crate::catalog::Catalog;
+use crate::depot::Package;
 use crate::index::Indexes;
 use crate::index::keys::Keyring;
 use crate::inspect;
 use crate::library::Library;
+use crate::plan::Upgrade;
 use crate::respond::chain;
 
 mod apk;
@@ -94,6 +96,16 @@ impl Scanner for Updates {
                 "the image names no package repositories, for it has {}",
                 words(subject.inventory.manager)
             ))),
+        }
+    }
+
+    async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Vec<Package>> {
+        let keyrings = self.keyrings.get(&subject.manifest.digest)?;
+        match &subject.inventory.repositories {
+            Repositories::Apt(configuration) => {
+                apt::packages(self, &subject.inventory, configuration, &keyrings, upgrades)
+            }
+            Repositories::Apk(_) | Repositories::Rpm(_) | Repositories::Unknown => None,
         }
     }
 

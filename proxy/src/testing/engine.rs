@@ -83,7 +83,11 @@ impl Engine for FakeEngine {
                     let mut tar = NamedTempFile::new().unwrap();
                     tar.write_all(&bytes).unwrap();
                     let started = STARTED;
-                    return Ok(Some(RawLayer { tar, started }));
+                    return Ok(Some(RawLayer {
+                        tar,
+                        started,
+                        from_packages: false,
+                    }));
                 }
             }
         }

@@ -31,6 +31,9 @@ pub(crate) fn with_status(status: &str) -> ImageBuilder {
     let layer = Layer::new()
         .file("etc/os-release", OS_RELEASE)
         .file("var/lib/dpkg/status", status)
+        .file("bin/sh", "")
+        .file("usr/bin/apt-get", "")
+        .file("usr/bin/dpkg", "")
         .file("usr/lib/libc.so.6", "old");
     Image::builder().architecture("amd64").layer(layer.gzip())
 }

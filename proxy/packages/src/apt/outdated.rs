@@ -8,9 +8,10 @@ use super::candidate::{Known, Policy};
 use super::card::Card;
 use super::relations::Said;
 use super::upgrade::{Wish, World};
-use super::{Configuration, Index, Release, Target};
+use super::{Configuration, Entry, Index, Release, Target};
 use crate::findings::{Finding, Findings, Kind, Severity, Status};
 use crate::inventory::{Held, Installed};
+use crate::version::Version;
 
 /// An index with where it comes from.
 pub struct Repository<'a> {
@@ -32,7 +33,7 @@ pub fn outdated(
     repositories: &[Repository<'_>],
     native: &str,
 ) -> Findings {
-    Judge::new(configuration, repositories, native).outdated(&with_said(packages, configuration), held)
+    Judge::new(configuration, repositories, native).outdated(&with_said(packages.iter().copied(), configuration), held)
 }
 
 /// The same without new packages: fixable is what `apt-get upgrade` would upgrade.
@@ -44,7 +45,11 @@ pub fn plain_upgrade(
     repositories: &[Repository<'_>],
     native: &str,
 ) -> Findings {
-    Judge::new(configuration, repositories, native).find(&with_said(packages, configuration), held, false)
+    Judge::new(configuration, repositories, native).find(
+        &with_said(packages.iter().copied(), configuration),
+        held,
+        false,
+    )
 }
 
 /// An installed package, and what its status says of others.
@@ -56,8 +61,13 @@ pub struct Package<'a> {
     pub said: Option<&'a Said>,
 }
 
-fn with_said<'a>(packages: &[&'a Installed], configuration: &'a Configuration) -> Vec<Package<'a>> {
-    let packages = packages.iter().map(|installed| Package {
+/// Installed packages with what their status says of others.
+#[must_use]
+pub fn with_said<'a>(
+    packages: impl IntoIterator<Item = &'a Installed>,
+    configuration: &'a Configuration,
+) -> Vec<Package<'a>> {
+    let packages = packages.into_iter().map(|installed| Package {
         installed,
         said: configuration.relations.of(installed),
     });
@@ -87,6 +97,46 @@ impl<'a> Judge<'a> {
     #[must_use]
     pub fn outdated(&self, packages: &[Package<'a>], held: &[Held]) -> Findings {
         self.find(packages, held, true)
+    }
+
+    /// Where these upgrades come from, in their order: the number of the repository and what its index says of the package.
+    /// Nothing unless they stand alone: they are what apt would choose, and need and break nothing but one another.
+    #[must_use]
+    pub fn sources(
+        &self,
+        packages: &[Package<'a>],
+        upgrades: &[(&str, &str, &Version)],
+    ) -> Option<Vec<(usize, Entry<'a>)>> {
+        let cards: Vec<Rc<Card<'a>>> = packages.iter().map(|package| self.policy.card(*package)).collect();
+        let chosen = upgrades.iter().map(|(name, architecture, to)| {
+            let same = |package: &Package<'_>| {
+                package.installed.name == *name && package.installed.architecture == *architecture
+            };
+            let at = packages.iter().position(same)?;
+            let card = cards.get(at)?;
+            let candidate = card.versions.get(card.candidate?)?;
+            (candidate.version == **to).then_some(at)
+        });
+        let chosen: Vec<usize> = chosen.collect::<Option<_>>()?;
+        let is_chosen: HashSet<usize> = chosen.iter().copied().collect();
+        let wishes: Vec<Wish<'a>> = cards
+            .iter()
+            .enumerate()
+            .map(|(at, card)| Wish {
+                card: Rc::clone(card),
+                free: is_chosen.contains(&at),
+            })
+            .collect();
+        let kept = World::new(&self.policy, &wishes, false).settle(wishes.len());
+        if chosen.iter().any(|at| kept.get(*at).is_none_or(Option::is_some)) {
+            return None;
+        }
+        let source = |at: &usize| {
+            let card = cards.get(*at)?;
+            let (number, entry) = self.policy.best_offer(card.versions.get(card.candidate?)?)?;
+            Some((*number, entry.clone()))
+        };
+        chosen.iter().map(source).collect()
     }
 
     fn find(&self, packages: &[Package<'a>], held: &[Held], new_allowed: bool) -> Findings {

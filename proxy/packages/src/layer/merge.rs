@@ -58,6 +58,16 @@ impl Files {
         }
     }
 
+    /// Whether there is a file, or a link to something, at a wanted path. Links above it are followed, it itself is not: where a
+    /// link leads is often not known.
+    #[must_use]
+    pub fn is_there(&self, path: &str) -> bool {
+        let found = self
+            .place(&path::clean(path), &mut 0)
+            .and_then(|path| self.nodes.get(&path));
+        found.is_some_and(|node| *node != Node::Directory)
+    }
+
     /// The files directly in a directory with their paths, ordered by name, links followed.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub struct Wanted {
     nested: BTreeMap<String, String>,
     /// Everything above a wanted file or directory.
     above: BTreeSet<String>,
+    /// Files that matter by being there.
+    present: BTreeSet<String>,
     patterns: BTreeSet<Pattern>,
 }
 
@@ -37,7 +39,7 @@ pub(crate) enum Interest {
     File(Need),
     /// Its content is kept: it lies in one of the wanted directories.
     Listed(Need),
-    /// It lies above wanted files: only what kind of thing it is matters.
+    /// It lies above wanted files, or matters by being there: only what kind of thing it is matters.
     Above,
     /// Its content is kept while there is room: it matches a pattern.
     Loose(Pattern),
@@ -113,6 +115,14 @@ const CONFIGURATION_DIRECTORIES: [&str; 15] = [
     "usr/share/keyrings",
 ];
 
+/// Programs that a patch may be made with, wherever they are.
+pub(crate) const TOOLS: [&str; 11] = [
+    "apk", "apt-get", "dnf", "dpkg", "microdnf", "pacman", "rpm", "sh", "tdnf", "yum", "zypper",
+];
+
+/// Where programs are; where `/bin` is a link, layers hold them at what it leads to.
+pub(crate) const PROGRAMS: [&str; 4] = ["bin", "sbin", "usr/bin", "usr/sbin"];
+
 impl Wanted {
     /// Files by path, and directories whose files are kept (not those in directories below). Paths are
     /// relative to the root; `./a`, `/a` and `a` are the same. A layer where one is too large is refused.
@@ -137,6 +147,13 @@ impl Wanted {
         wanted.add_nested("var/lib/pacman/local", "desc");
         wanted.add_files(Need::Optional, CONFIGURATION);
         wanted.add_directories(Need::Optional, CONFIGURATION_DIRECTORIES);
+        let programs = PROGRAMS
+            .iter()
+            .flat_map(|folder| TOOLS.map(|tool| path::join(folder, tool)));
+        for program in programs {
+            wanted.add_above(&program);
+            wanted.present.insert(program);
+        }
         wanted
     }
 
@@ -190,7 +207,7 @@ impl Wanted {
             Interest::File(*need)
         } else if let Some(need) = self.directories.get(parent).filter(|_| !path.is_empty()) {
             Interest::Listed(*need)
-        } else if self.above.contains(path) || self.nested.contains_key(parent) {
+        } else if self.above.contains(path) || self.present.contains(path) || self.nested.contains_key(parent) {
             Interest::Above
         } else if self.nested.get(path::split(parent).0).is_some_and(|file| file == name) {
             Interest::Listed(Need::Required)
@@ -210,6 +227,9 @@ impl Wanted {
         }
         for (directory, name) in &self.nested {
             let _ = writeln!(text, "nested {name} {directory}");
+        }
+        for path in &self.present {
+            let _ = writeln!(text, "present {path}");
         }
         for pattern in &self.patterns {
             let _ = writeln!(text, "pattern {pattern:?}");

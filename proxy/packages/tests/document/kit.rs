@@ -103,6 +103,7 @@ impl Image {
                 packages,
                 held,
                 repositories: patchport_packages::inventory::Repositories::default(),
+                tools: vec![],
             },
             languages: vec![
                 language(Ecosystem::Golang, "stdlib", "1.24.1", "usr/bin/tool"),

@@ -11,6 +11,7 @@ use patchport_kit::image::Pulled;
 use tokio::time::Instant;
 
 use super::super::*;
+use crate::index::fetch::Fetcher;
 use crate::route::Place;
 use crate::store::memory::MemoryStore;
 use crate::tasks::Tasks;
@@ -133,7 +134,10 @@ pub(super) fn patcher(
     scratch: &std::path::Path,
     settings: Settings,
 ) -> Arc<Patcher> {
+    let fetcher = Fetcher::new(vec![]).unwrap();
+    let depot = Depot::new(Arc::new(fetcher), Arc::clone(blobs), tasks.clone());
     let parts = Parts {
+        depot,
         catalog: catalog.clone(),
         resolver: Arc::new(Resolver::new(catalog.clone(), Duration::from_secs(3600), tasks.clone())),
         library: Arc::new(Library::new(catalog.clone(), Arc::clone(blobs))),

@@ -98,7 +98,7 @@ async fn a_result_is_believed_only_for_what_its_database_shows() {
         (
             "empty database",
             Outcome::Tar(changed("")),
-            "packages were removed: libc6, zlib1g",
+            "the image has no package database",
         ),
         (
             "older",

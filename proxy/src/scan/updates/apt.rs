@@ -11,10 +11,12 @@ use patchport_packages::layer::Files;
 use patchport_packages::{Findings, Inventory};
 
 use super::{KeyFiles, Known, ScanError, Subject, Updates, failed};
+use crate::depot::Package;
 use crate::index::Trouble;
 use crate::index::apt::{Apt, FINGERPRINT, Key};
 use crate::index::keeper::Loaded;
 use crate::index::keys::Keyring;
+use crate::plan::Upgrade;
 use crate::respond::chain;
 
 /// What is outdated in an image; indexes that are not known yet are fetched.
@@ -131,14 +133,52 @@ fn alike<'a>(updates: &Updates, images: &[Known<'a>]) -> Vec<Alike<'a>> {
 
 /// The indexes of alike images, if all of them are held.
 fn known(updates: &Updates, alike: &Alike<'_>) -> Option<Vec<(Target, Loaded<Apt>)>> {
-    let known = |target: Target| {
-        let keyring = alike.keyrings.get(target.source)?;
-        let key = Key(target);
-        let loaded = updates.indexes.apt.known(&key, keyring)?;
-        Some((key.0, loaded))
-    };
     let targets = apt::targets(alike.configuration, &alike.native);
-    targets.into_iter().map(known).collect()
+    targets
+        .into_iter()
+        .map(|target| held(updates, target, &alike.keyrings))
+        .collect()
+}
+
+/// An index that is held and that the keys of its source vouch for.
+fn held(updates: &Updates, target: Target, keyrings: &[Keyring]) -> Option<(Target, Loaded<Apt>)> {
+    let keyring = keyrings.get(target.source)?;
+    let key = Key(target);
+    let loaded = updates.indexes.apt.known(&key, keyring)?;
+    Some((key.0, loaded))
+}
+
+/// The packages of these upgrades, from the indexes that are held; a component that a repository lacks has none.
+pub(super) fn packages(
+    updates: &Updates,
+    inventory: &Inventory,
+    configuration: &Configuration,
+    keyrings: &[Keyring],
+    upgrades: &[Upgrade],
+) -> Option<Vec<Package>> {
+    let native = native(|| inventory.packages.iter());
+    let targets = apt::targets(configuration, &native).into_iter();
+    let loaded: Vec<_> = targets.filter_map(|target| held(updates, target, keyrings)).collect();
+    let repositories = repositories(&loaded);
+    let installed = apt::with_said(&inventory.packages, configuration);
+    let wanted = upgrades
+        .iter()
+        .map(|upgrade| (&*upgrade.name, &*upgrade.architecture, &upgrade.to));
+    let wanted: Vec<_> = wanted.collect();
+    let sources = Judge::new(configuration, &repositories, &native).sources(&installed, &wanted)?;
+    let package = |(upgrade, (number, entry)): (&Upgrade, (usize, apt::Entry<'_>))| {
+        let (target, _) = loaded.get(number)?;
+        Some(Package {
+            name: upgrade.name.clone(),
+            architecture: upgrade.architecture.clone(),
+            version: upgrade.to.clone(),
+            repository: target.uri.trim_end_matches('/').to_owned(),
+            path: entry.filename(),
+            digest: Digest::from_sha256(entry.sha256),
+            size: entry.size,
+        })
+    };
+    upgrades.iter().zip(sources).map(package).collect()
 }
 
 fn repositories(loaded: &[(Target, Loaded<Apt>)]) -> Vec<apt::Repository<'_>> {

@@ -1,14 +1,34 @@
-//! Debian and Ubuntu: what runs in the image to upgrade the packages of a plan from its own sources.
+//! Debian and Ubuntu: what runs in the image to upgrade the packages of a plan.
 //!
 //! Non-interactive, holds and changed configuration files kept, nothing removed, no service started. Lists, archives and
 //! logs live on mounts below `/dev`, which is no part of an image, so that the layer holds what the packages changed.
 
-use patchport_buildkit::llb::{Exec, Sharing, State};
+use patchport_buildkit::llb::{Exec, Network, Sharing, State};
 
+use super::{MOUNT, Recipe};
 use crate::plan::{Plan, Upgrade};
 
-/// The folder of our mounts in the container; runc mounts a fresh `/dev`, so nothing of it is left in the image.
-const MOUNT: &str = "/dev/patchport";
+/// Keeps services from being started: an image's own `policy-rc.d` that does so is left alone, another is moved aside.
+const NO_SERVICES: &str = r#"
+policy=/usr/sbin/policy-rc.d
+answer=0
+[ ! -x "$policy" ] || "$policy" patchport start < /dev/null > /dev/null 2>&1 || answer=$?
+if [ "$answer" != 101 ] && [ -d /usr/sbin ]; then
+  restore() {
+    rm -f "$policy"
+    if [ -e "$policy.patchport" ] || [ -L "$policy.patchport" ]; then mv "$policy.patchport" "$policy"; fi
+  }
+  trap restore EXIT
+  if [ -e "$policy" ] || [ -L "$policy" ]; then mv "$policy" "$policy.patchport"; fi
+  printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod 755 "$policy"
+fi
+"#;
+
+/// Installs the files that are its arguments with dpkg alone. What they need is there or among them, or dpkg says so: then the
+/// image's own tool may know better.
+const INSTALL: &str = r#"
+dpkg --force-confdef --force-confold --force-unsafe-io --auto-deconfigure --log=/dev/null --install "$@" < /dev/null || exit 84
+"#;
 
 /// The script, run by the image's own `sh`. The packages are its arguments: no name or version ever becomes a part of it.
 ///
@@ -16,7 +36,6 @@ const MOUNT: &str = "/dev/patchport";
 ///   fail the patch, or an outdated image would pass for a current one.
 /// * `install --only-upgrade` of exactly the plan's versions: what they need comes along, new packages too; nothing is removed, and
 ///   what is on hold stays.
-/// * `policy-rc.d` keeps services from being started; an image's own that does so is left alone, another is moved aside.
 /// * `autoclean` bounds what the cache of archives grows to.
 /// * A sandbox user of apt's own could not write to the mounts.
 const SCRIPT: &str = r#"
@@ -55,36 +74,13 @@ if grep -q -e '^W: Failed to fetch' -e '^E: ' -e '^W: Some index files failed' "
 fi
 if ! apt --simulate --no-remove --only-upgrade install "$@" > "$M/log/plan" 2>&1; then cat "$M/log/plan" >&2; exit 82; fi
 grep -e '^Inst ' "$M/log/plan" || { echo "nothing to upgrade"; exit 0; }
+"#;
 
-policy=/usr/sbin/policy-rc.d
-answer=0
-[ ! -x "$policy" ] || "$policy" patchport start < /dev/null > /dev/null 2>&1 || answer=$?
-if [ "$answer" != 101 ]; then
-  restore() {
-    rm -f "$policy"
-    if [ -e "$policy.patchport" ] || [ -L "$policy.patchport" ]; then mv "$policy.patchport" "$policy"; fi
-  }
-  trap restore EXIT
-  if [ -e "$policy" ] || [ -L "$policy" ]; then mv "$policy" "$policy.patchport"; fi
-  printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod 755 "$policy"
-fi
+/// The end of it.
+const UPGRADE: &str = r#"
 apt --no-remove --only-upgrade install "$@" || exit 83
 apt autoclean > /dev/null || true
 "#;
-
-/// The exit code that says that the sources do not give what was planned.
-pub const NOT_OFFERED: i64 = 82;
-
-/// What a failed exit code of the script means.
-pub fn explain(code: i64) -> Option<&'static str> {
-    match code {
-        81 => Some("the image's package sources could not be read (apt-get update)"),
-        NOT_OFFERED => Some("the image's package sources do not give these upgrades (apt-get --simulate install)"),
-        83 => Some("the upgrade failed (apt-get install)"),
-        126 | 127 => Some("the image has no shell or no apt-get"),
-        _ => None,
-    }
-}
 
 /// A package as apt-get takes it: with its version where a repository is known to offer just that.
 fn argument(upgrade: &Upgrade) -> String {
@@ -104,24 +100,54 @@ fn argument(upgrade: &Upgrade) -> String {
     if *exact { format!("{package}={to}") } else { package }
 }
 
-/// The upgrade of an image. `run` differs from run to run: the package sources may have changed since the last, and
-/// BuildKit must not answer from its cache.
-pub fn upgrade(image: &State, plan: &Plan, run: &str) -> Exec {
-    let cache = |what: &str| format!("patchport-apt-{what}-{}-{}", plan.platform.architecture, plan.cache);
-    let script = ["/bin/sh", "-c", SCRIPT, "patchport"].map(str::to_owned);
+/// `apt-get`, and dpkg for what was fetched.
+pub(super) struct Apt;
+
+/// dpkg alone.
+pub(super) struct Dpkg;
+
+impl Recipe for Apt {
+    fn upgrade(&self, image: &State, plan: &Plan, run: &str) -> Option<Exec> {
+        let cache = |what: &str| format!("patchport-apt-{what}-{}-{}", plan.platform.architecture, plan.cache);
+        let script = format!("{SCRIPT}{NO_SERVICES}{UPGRADE}");
+        let exec = exec(image, plan, &script, plan.upgrades.iter().map(argument), run);
+        let exec = exec
+            .env("M", MOUNT)
+            .cache(format!("{MOUNT}/cache"), cache("cache"), Sharing::Locked)
+            .cache(format!("{MOUNT}/lists"), cache("lists"), Sharing::Locked)
+            .tmpfs(format!("{MOUNT}/log"), Some(64 * 1024 * 1024));
+        Some(exec)
+    }
+
+    fn install(&self, image: &State, plan: &Plan, paths: &[String], run: &str) -> Option<Exec> {
+        Dpkg.install(image, plan, paths, run)
+    }
+}
+
+impl Recipe for Dpkg {
+    fn upgrade(&self, _: &State, _: &Plan, _: &str) -> Option<Exec> {
+        None
+    }
+
+    fn install(&self, image: &State, plan: &Plan, paths: &[String], run: &str) -> Option<Exec> {
+        let script = format!("set -eu\numask 022\n{NO_SERVICES}{INSTALL}");
+        let exec = exec(image, plan, &script, paths.iter().cloned(), run);
+        Some(exec.network(Network::None))
+    }
+}
+
+/// A script in the image.
+fn exec(image: &State, plan: &Plan, script: &str, arguments: impl Iterator<Item = String>, run: &str) -> Exec {
+    let shell = ["/bin/sh", "-c", script, "patchport"].map(str::to_owned);
     image
-        .exec(script.into_iter().chain(plan.upgrades.iter().map(argument)))
+        .exec(shell.into_iter().chain(arguments))
         .name(format!("upgrade {} {} packages", plan.distribution, plan.suite))
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("DEBCONF_NONINTERACTIVE_SEEN", "true")
         .env("LC_ALL", "C")
         .env("HOME", "/root")
-        .env("M", MOUNT)
         .env("PATCHPORT_RUN", run)
-        .cache(format!("{MOUNT}/cache"), cache("cache"), Sharing::Locked)
-        .cache(format!("{MOUNT}/lists"), cache("lists"), Sharing::Locked)
-        .tmpfs(format!("{MOUNT}/log"), Some(64 * 1024 * 1024))
         // Signature checks of older releases need a `/tmp` to write to, and what scripts leave there is no patch.
         .tmpfs("/tmp", None)
 }

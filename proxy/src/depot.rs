@@ -1,0 +1,196 @@
+//! Packages from repositories: fetched where the operator's table says, believed only as the signed index describes them, kept in
+//! the blob store so that each is fetched once for all images.
+//!
+//! No client can ask for them: no repository of images vouches for their digests.
+
+use std::sync::Arc;
+
+use patchport_oci::Digest;
+use patchport_packages::Version;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::flight::{Flights, Interrupted};
+use crate::index::fetch::{Base, FetchError, Fetcher};
+use crate::store::StoreError;
+use crate::tasks::Tasks;
+
+/// The largest package that is fetched, in bytes; the largest ones of distributions have some hundred MB.
+const MAX_PACKAGE: u64 = 2 << 30;
+
+/// A package in a repository, as the repository's index describes it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its architecture, in the words of its package manager.
+    pub architecture: String,
+    /// Its version.
+    pub version: Version,
+    /// The repository, as the image names it. It may carry a password: it is never shown.
+    pub repository: String,
+    /// Its path below the repository.
+    pub path: String,
+    /// The digest of its file.
+    pub digest: Digest,
+    /// The size of its file in bytes.
+    pub size: u64,
+}
+
+/// Why a package is not there.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DepotError {
+    /// It cannot be fetched.
+    #[error("the package {package} cannot be fetched")]
+    Fetch {
+        /// Its name and version.
+        package: String,
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
+    /// It is not what the index says.
+    #[error("the package at {url} is not what its signed index says: {reason}")]
+    Mismatch {
+        /// Where it was fetched from, as it may be shown.
+        url: String,
+        /// In what it differs.
+        reason: String,
+    },
+    /// The store failed.
+    #[error("the package {package} cannot be kept")]
+    Store {
+        /// Its name and version.
+        package: String,
+        /// Why.
+        #[source]
+        source: Arc<StoreError>,
+    },
+    /// What was kept cannot be read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The fetching was cut off.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl DepotError {
+    /// Whether the repository has moved on since its index was read.
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Fetch { source, .. } => source.is_missing(),
+            Self::Mismatch { .. } => true,
+            Self::Store { .. } | Self::Blob(_) | Self::Interrupted(_) => false,
+        }
+    }
+}
+
+/// Fetches packages and keeps them.
+pub struct Depot {
+    fetcher: Arc<Fetcher>,
+    blobs: Arc<Blobs>,
+    fetches: Flights<Digest, Result<(), DepotError>>,
+}
+
+impl Depot {
+    /// Packages in the store of `blobs`, fetched by `tasks`.
+    pub fn new(fetcher: Arc<Fetcher>, blobs: Arc<Blobs>, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self {
+            fetcher,
+            blobs,
+            fetches: Flights::new(tasks),
+        })
+    }
+
+    /// Where their bytes are.
+    pub fn blobs(&self) -> &Arc<Blobs> {
+        &self.blobs
+    }
+
+    /// Has a package in the store when it returns.
+    ///
+    /// # Errors
+    /// [`DepotError`] names the package or its URL.
+    pub async fn fetch(self: &Arc<Self>, package: &Package) -> Result<(), DepotError> {
+        if self.blobs.stored(&package.digest).await?.is_some() {
+            return Ok(());
+        }
+        let run = || {
+            let (depot, package) = (Arc::clone(self), package.clone());
+            async move { depot.download(&package).await }
+        };
+        self.fetches.join(package.digest.clone(), run).result().await?
+    }
+
+    /// Where a package is, as it may be shown.
+    pub fn shown(&self, package: &Package) -> String {
+        let bases = self.fetcher.bases(&package.repository).unwrap_or_default();
+        let shown = bases.first().map(Base::shown).unwrap_or_default();
+        format!("{shown}{}", package.path)
+    }
+
+    async fn download(&self, package: &Package) -> Result<(), DepotError> {
+        let failed = |source| DepotError::Fetch {
+            package: label(package),
+            source,
+        };
+        let bases = self.fetcher.bases(&package.repository).map_err(failed)?;
+        let mut missing = None;
+        for base in &bases {
+            match self.from(base, package).await {
+                // An archive may still have what its mirror has dropped.
+                Err(DepotError::Fetch { source, package }) if source.is_missing() => {
+                    missing = missing.or(Some(DepotError::Fetch { source, package }));
+                }
+                ended => return ended,
+            }
+        }
+        Err(missing.unwrap_or_else(|| {
+            failed(FetchError::Url {
+                url: package.path.chars().take(200).collect(),
+            })
+        }))
+    }
+
+    async fn from(&self, base: &Base, package: &Package) -> Result<(), DepotError> {
+        let failed = |source| DepotError::Fetch {
+            package: label(package),
+            source,
+        };
+        let kept = |source| DepotError::Store {
+            package: label(package),
+            source: Arc::new(source),
+        };
+        let limit = usize::try_from(package.size.min(MAX_PACKAGE)).unwrap_or(usize::MAX);
+        let mut body = base.open(&package.path, limit).await.map_err(failed)?;
+        let url = body.shown();
+        let mut ingest = self.blobs.store().ingest().await.map_err(kept)?;
+        while let Some(chunk) = body.next().await.map_err(|error| too_large(error, &url, package))? {
+            ingest.write(chunk).await.map_err(kept)?;
+        }
+        ingest.commit(&package.digest).await.map_err(|error| match error {
+            StoreError::WrongDigest { expected, found } => DepotError::Mismatch {
+                url,
+                reason: format!("it hashes to {found}, not to {expected}"),
+            },
+            error => kept(error),
+        })
+    }
+}
+
+/// A file that is larger than its index says is another one.
+fn too_large(error: FetchError, url: &str, package: &Package) -> DepotError {
+    match error {
+        FetchError::TooLarge { .. } => DepotError::Mismatch {
+            url: url.to_owned(),
+            reason: format!("it has more than {} bytes", package.size),
+        },
+        source => DepotError::Fetch {
+            package: label(package),
+            source,
+        },
+    }
+}
+
+fn label(package: &Package) -> String {
+    format!("{} {}", package.name, package.version)
+}

@@ -1,0 +1,77 @@
+//! What runs in an image to carry out a plan, for each package manager, and what its exit codes mean.
+//!
+//! There are two ways: from packages that we fetched, without a network; and by the image's own tool, which fetches them itself.
+//! Names, versions and paths reach the container as arguments, never as a part of a script.
+
+use patchport_buildkit::llb::{Exec, State};
+
+use crate::plan::{Plan, Tool};
+
+mod apt;
+
+/// The folder of our mounts in the container; runc mounts a fresh `/dev`, so nothing of it is left in the image.
+const MOUNT: &str = "/dev/patchport";
+/// Where fetched packages are mounted, read-only.
+pub(super) const PACKAGES: &str = "/dev/patchport/packages";
+
+/// The image's package sources could not be read.
+const UNREADABLE: i64 = 81;
+/// The sources do not give what was planned.
+const NOT_OFFERED: i64 = 82;
+/// The upgrade itself failed.
+const FAILED: i64 = 83;
+/// The fetched packages alone do not do; the image's own tool may.
+const INCOMPLETE: i64 = 84;
+
+/// How a package manager upgrades.
+pub(super) trait Recipe: Sync {
+    /// By the image's own tool, which fetches the packages; nothing when it cannot. `run` differs from run to run, or BuildKit would
+    /// answer from its cache: the package sources may have changed since, and what is older than the run counts as packaged.
+    fn upgrade(&self, image: &State, plan: &Plan, run: &str) -> Option<Exec>;
+
+    /// From fetched packages, without a network; `paths` are those of their files in the container, in the order of the plan.
+    fn install(&self, image: &State, plan: &Plan, paths: &[String], run: &str) -> Option<Exec>;
+}
+
+/// The recipe of a tool.
+pub(super) fn of(tool: Tool) -> &'static dyn Recipe {
+    match tool {
+        Tool::Apt => &apt::Apt,
+        Tool::Dpkg => &apt::Dpkg,
+    }
+}
+
+/// What an exit code comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The repositories have moved on since the plan was made.
+    NotOffered,
+    /// The image's own tool may do what the fetched packages did not.
+    Incomplete,
+    /// The upgrade failed.
+    Failed,
+}
+
+/// What an exit code of a recipe comes to, and in words.
+pub(super) fn explain(tool: Tool, code: i64) -> (Ending, String) {
+    match code {
+        UNREADABLE => (
+            Ending::Failed,
+            format!("the image's package sources could not be read by its {tool}"),
+        ),
+        NOT_OFFERED => (
+            Ending::NotOffered,
+            format!("the image's package sources do not give these upgrades to its {tool}"),
+        ),
+        INCOMPLETE => (
+            Ending::Incomplete,
+            format!("the fetched packages could not be installed by the image's {tool}"),
+        ),
+        126 | 127 => (Ending::Failed, format!("the image has no shell or no {tool} that runs")),
+        FAILED => (Ending::Failed, format!("the image's {tool} failed")),
+        _ => (
+            Ending::Failed,
+            format!("the upgrade with the image's {tool} ended with an error"),
+        ),
+    }
+}
