@@ -67,8 +67,8 @@ pub trait Scanner: Send + Sync {
         let _ = subject;
     }
 
-    /// The packages that these upgrades of the image come to, in their order, where this scanner knows them all and they need
-    /// nothing else.
+    /// The packages that these upgrades of the image come to, in their order, and after them what they need, where this scanner knows
+    /// all of that.
     async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Vec<Package>> {
         let _ = (subject, upgrades);
         None

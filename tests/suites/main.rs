@@ -17,6 +17,7 @@ mod names;
 mod offline;
 mod patch_answers;
 mod patch_failures;
+mod patch_packages;
 mod patch_scene;
 mod patched_image;
 mod policy;

@@ -29,6 +29,9 @@ use crate::respond::chain;
 /// How long the list of a builder's platforms is believed.
 const PLATFORMS_TTL: Duration = Duration::from_secs(60);
 
+/// The largest file that an upgrade may write, in bytes: an image that fills the disk is stopped before its time is over.
+const MAX_FILE: i64 = 4 << 30;
+
 /// BuildKit, at one address.
 pub struct BuildKit {
     client: Client,
@@ -177,7 +180,7 @@ impl BuildKit {
         let started = now();
         let content = Arc::new(SolveContent::new(base, Arc::clone(&self.blobs), self.scratch.clone()));
         let solve = Solve {
-            definition: exec.platform(platform).run().definition(),
+            definition: exec.platform(platform).limit("fsize", MAX_FILE).run().definition(),
             exporter: Exporter::new(Compression::Uncompressed).config(&String::from_utf8_lossy(&base.config)),
             content: Arc::clone(&content) as Arc<dyn patchport_buildkit::Content>,
             timeout: self.timeout,

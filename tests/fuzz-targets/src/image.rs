@@ -74,6 +74,7 @@ pub(crate) fn samples() -> [Inventory; 4] {
             packages: vec![package("curl"), package("libcurl4")],
             held: Vec::new(),
             repositories: Repositories::default(),
+            tools: Vec::new(),
         }
     })
 }

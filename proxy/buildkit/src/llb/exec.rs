@@ -38,6 +38,7 @@ pub struct Exec {
     cwd: String,
     user: String,
     network: Network,
+    limits: BTreeMap<&'static str, i64>,
     name: Option<String>,
     platform: Option<Platform>,
     mounts: BTreeMap<String, Mount>,
@@ -59,6 +60,7 @@ impl Exec {
             cwd: "/".to_owned(),
             user: String::new(),
             network: Network::default(),
+            limits: BTreeMap::new(),
             name: None,
             platform: None,
             mounts: BTreeMap::new(),
@@ -86,6 +88,12 @@ impl Exec {
     /// What the command may reach.
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;
+        self
+    }
+
+    /// A limit of setrlimit(2) by its name in small letters, such as `fsize`, both soft and hard.
+    pub fn limit(mut self, name: &'static str, most: i64) -> Self {
+        self.limits.insert(name, most);
         self
     }
 
@@ -142,6 +150,9 @@ impl Exec {
         if self.network != Network::Unset {
             caps.insert("exec.meta.network");
         }
+        if !self.limits.is_empty() {
+            caps.insert("exec.meta.ulimit");
+        }
         if self.platform.is_some() {
             caps.insert("platform");
         }
@@ -161,6 +172,7 @@ impl Exec {
             env: self.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             cwd: self.cwd.clone(),
             user: self.user.clone(),
+            ulimit: self.limits.iter().map(|(name, most)| ulimit(name, *most)).collect(),
             ..pb::Meta::default()
         };
         let network = match self.network {
@@ -173,6 +185,14 @@ impl Exec {
             network: network.into(),
             ..pb::ExecOp::default()
         }
+    }
+}
+
+fn ulimit(name: &str, most: i64) -> pb::Ulimit {
+    pb::Ulimit {
+        name: name.to_owned(),
+        soft: most,
+        hard: most,
     }
 }
 

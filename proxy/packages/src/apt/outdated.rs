@@ -99,8 +99,9 @@ impl<'a> Judge<'a> {
         self.find(packages, held, true)
     }
 
-    /// Where these upgrades come from, in their order: the number of the repository and what its index says of the package.
-    /// Nothing unless they stand alone: they are what apt would choose, and need and break nothing but one another.
+    /// Where these upgrades come from, in their order, and after them the new packages that they need: the number of the repository
+    /// and what its index says of the package. Nothing unless that is all: they are what apt would choose, and neither need nor
+    /// break any other package.
     #[must_use]
     pub fn sources(
         &self,
@@ -127,7 +128,7 @@ impl<'a> Judge<'a> {
                 free: is_chosen.contains(&at),
             })
             .collect();
-        let kept = World::new(&self.policy, &wishes, false).settle(wishes.len());
+        let (kept, new) = World::new(&self.policy, &wishes, true).settle_with_new(wishes.len());
         if chosen.iter().any(|at| kept.get(*at).is_none_or(Option::is_some)) {
             return None;
         }
@@ -136,7 +137,14 @@ impl<'a> Judge<'a> {
             let (number, entry) = self.policy.best_offer(card.versions.get(card.candidate?)?)?;
             Some((*number, entry.clone()))
         };
-        chosen.iter().map(source).collect()
+        let fresh = |(name, architecture): (&'a str, &'a str)| {
+            let versions = self.policy.versions(name, architecture, None);
+            let candidate = versions.get(self.policy.candidate(name, architecture, &versions)?)?;
+            let (number, entry) = self.policy.best_offer(candidate)?;
+            Some((*number, entry.clone()))
+        };
+        let upgrades = chosen.iter().map(source);
+        upgrades.chain(new.into_iter().map(fresh)).collect()
     }
 
     fn find(&self, packages: &[Package<'a>], held: &[Held], new_allowed: bool) -> Findings {

@@ -133,8 +133,24 @@ impl<'w, 'a> World<'w, 'a> {
         world
     }
 
-    /// Lets packages stay until nothing is broken; then why each of the wishes stays, those that do not.
-    pub(super) fn settle(mut self, wishes: usize) -> Vec<Option<String>> {
+    /// Lets packages stay until nothing is broken; then why each of the wishes stays, nothing for those that do not.
+    pub(super) fn settle(self, wishes: usize) -> Vec<Option<String>> {
+        let slots = self.settled().into_iter().take(wishes);
+        slots.map(|slot| slot.kept).collect()
+    }
+
+    /// The same, with the packages that come in new: their names and architectures.
+    pub(super) fn settle_with_new(self, wishes: usize) -> (Vec<Option<String>>, Vec<(&'a str, &'a str)>) {
+        let mut slots = self.settled();
+        let new = slots
+            .iter()
+            .filter(|slot| slot.old.is_none() && slot.state == State::New);
+        let new = new.map(|slot| (slot.name, slot.architecture)).collect();
+        slots.truncate(wishes);
+        (slots.into_iter().map(|slot| slot.kept).collect(), new)
+    }
+
+    fn settled(mut self) -> Vec<Slot<'a>> {
         if self.new_allowed {
             for slot in 0..self.slots.len() {
                 if self.is_new(slot) && self.new_problem(slot).is_some() {
@@ -151,7 +167,7 @@ impl<'w, 'a> World<'w, 'a> {
                 self.keep(slot, "what packages need and exclude is too entangled here".to_owned());
             }
         }
-        self.slots.into_iter().take(wishes).map(|slot| slot.kept).collect()
+        self.slots
     }
 
     /// Mends what is broken, once for each package; false when nothing is.

@@ -46,6 +46,7 @@ pub(crate) fn other(release: &str, manager: Manager, packages: &[(&str, &str, &s
         packages: packages.iter().map(package).collect(),
         held: Vec::new(),
         repositories: patchport_packages::inventory::Repositories::default(),
+        tools: Vec::new(),
     }
 }
 

@@ -25,9 +25,15 @@ fi
 "#;
 
 /// Installs the files that are its arguments with dpkg alone. What they need is there or among them, or dpkg says so: then the
-/// image's own tool may know better.
+/// image's own tool may know better. A package that is new came for another's sake, and apt is told so.
 const INSTALL: &str = r#"
+new=
+for file in "$@"; do
+  name=$(dpkg-deb --field "$file" Package)
+  dpkg-query --show "$name" > /dev/null 2>&1 || new="$new $name"
+done
 dpkg --force-confdef --force-confold --force-unsafe-io --auto-deconfigure --log=/dev/null --install "$@" < /dev/null || exit 84
+if [ -n "$new" ] && command -v apt-mark > /dev/null; then apt-mark auto $new > /dev/null; fi
 "#;
 
 /// The script, run by the image's own `sh`. The packages are its arguments: no name or version ever becomes a part of it.

@@ -148,7 +148,7 @@ fn held(updates: &Updates, target: Target, keyrings: &[Keyring]) -> Option<(Targ
     Some((key.0, loaded))
 }
 
-/// The packages of these upgrades, from the indexes that are held; a component that a repository lacks has none.
+/// The packages of these upgrades, and those that they need, from the indexes that are held; a component that a repository lacks has none.
 pub(super) fn packages(
     updates: &Updates,
     inventory: &Inventory,
@@ -166,19 +166,19 @@ pub(super) fn packages(
         .map(|upgrade| (&*upgrade.name, &*upgrade.architecture, &upgrade.to));
     let wanted: Vec<_> = wanted.collect();
     let sources = Judge::new(configuration, &repositories, &native).sources(&installed, &wanted)?;
-    let package = |(upgrade, (number, entry)): (&Upgrade, (usize, apt::Entry<'_>))| {
+    let package = |(number, entry): (usize, apt::Entry<'_>)| {
         let (target, _) = loaded.get(number)?;
         Some(Package {
-            name: upgrade.name.clone(),
-            architecture: upgrade.architecture.clone(),
-            version: upgrade.to.clone(),
+            name: entry.name.to_owned(),
+            architecture: entry.architecture.to_owned(),
+            version: entry.parsed()?,
             repository: target.uri.trim_end_matches('/').to_owned(),
             path: entry.filename(),
             digest: Digest::from_sha256(entry.sha256),
             size: entry.size,
         })
     };
-    upgrades.iter().zip(sources).map(package).collect()
+    sources.into_iter().map(package).collect()
 }
 
 fn repositories(loaded: &[(Target, Loaded<Apt>)]) -> Vec<apt::Repository<'_>> {
