@@ -152,17 +152,14 @@ impl Depot {
     }
 
     async fn from(&self, base: &Base, package: &Package) -> Result<(), DepotError> {
-        let failed = |source| DepotError::Fetch {
-            package: label(package),
-            source,
-        };
         let kept = |source| DepotError::Store {
             package: label(package),
             source: Arc::new(source),
         };
         let limit = usize::try_from(package.size.min(MAX_PACKAGE)).unwrap_or(usize::MAX);
-        let mut body = base.open(&package.path, limit).await.map_err(failed)?;
-        let url = body.shown();
+        let url = format!("{}{}", base.shown(), package.path);
+        let opened = base.open(&package.path, limit).await;
+        let mut body = opened.map_err(|error| too_large(error, &url, package))?;
         let mut ingest = self.blobs.store().ingest().await.map_err(kept)?;
         while let Some(chunk) = body.next().await.map_err(|error| too_large(error, &url, package))? {
             ingest.write(chunk).await.map_err(kept)?;

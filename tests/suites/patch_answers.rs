@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use patchport_kit::Gate;
+use patchport_kit::apt::Package;
 use patchport_kit::client::{ACCEPT, pull};
+use patchport_kit::debian::{self, Installed};
 
 use crate::patch_scene::{REPOSITORY, Scene, assert_original_with_warning, get_tag, until_patched};
 use crate::promise::promise;
@@ -92,7 +94,7 @@ async fn head_and_get_agree_before_during_and_after_a_patch() {
     );
     let scene = Scene::shared().await;
     let gate = Gate::default();
-    scene.apt.hold("Release", &gate);
+    scene.apt.hold("kit-hello_", &gate);
     let mirror = scene.mirror("500ms", "serve-original", "deny").start().await;
     let original = scene.image.digest();
     let (mut seen, begun) = (Vec::new(), Instant::now());
@@ -139,7 +141,7 @@ async fn at_the_deadline_the_client_gets_what_on_timeout_says() {
     promise("An original that is served because its patch is not ready carries a `Warning` header.");
     let scene = Scene::shared().await;
     let gate = Gate::default();
-    scene.apt.hold("Release", &gate);
+    scene.apt.hold("kit-hello_", &gate);
     for on_timeout in ["deny", "serve-original", "serve-last-patched"] {
         let mirror = scene.mirror("1s", on_timeout, "deny").start().await;
         let answer = get_tag(&mirror, "v1").await;
@@ -164,7 +166,7 @@ async fn a_client_that_goes_away_does_not_cancel_the_patch() {
     promise("A client that goes away never cancels a download or a patch.");
     let scene = Scene::own().await;
     let gate = Gate::default();
-    scene.apt.hold("Release", &gate);
+    scene.apt.hold("kit-hello_", &gate);
     let mirror = scene.strict().await;
     let asked = mirror.client().ask("GET", TAG).await;
     gate.reached(1).await;
@@ -182,6 +184,7 @@ async fn a_client_that_goes_away_does_not_cancel_the_patch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outdated_patch_stands_in_while_a_new_one_is_made() {
     let scene = Scene::shared().await;
+    scene.apt.publish(&Package::new("kit-slow", "1.1"));
     let mirror = scene
         .mirror("25s", "serve-last-patched", "serve-last-patched")
         .set("cache", "tag_ttl = \"1ms\"")
@@ -190,9 +193,9 @@ async fn an_outdated_patch_stands_in_while_a_new_one_is_made() {
     let first = until_patched(&mirror, "v1", &scene.image.digest()).await;
     // The tag moves on to another image whose patch cannot be made in time.
     let gate = Gate::default();
-    scene.apt.publish(&patchport_kit::apt::Package::new("kit-hello", "1.2"));
-    scene.apt.hold("Release", &gate);
-    let next = crate::patch_scene::image(&scene.apt, "1.0.1").await.build();
+    scene.apt.hold("kit-slow_", &gate);
+    let slow = [Installed::new(Package::new("kit-slow", "1.0"))];
+    let next = debian::image(&scene.apt, &slow).await.build();
     scene.registry.push(REPOSITORY, Some("v1"), &next);
     let begun = Instant::now();
     let answer = get_tag(&mirror, "v1").await;

@@ -10,7 +10,7 @@ use patchport_kit::debian::{self, Installed};
 use patchport_kit::{Fault, Gate, Mirror};
 use tokio::time::{Instant, sleep};
 
-use crate::patch_scene::{REPOSITORY, Scene, assert_original_with_warning, get_tag, rule, until_patched};
+use crate::patch_scene::{REPOSITORY, Scene, assert_original_with_warning, get_tag, logged, rule, until_patched};
 use crate::promise::promise;
 use crate::scene::{assert_clear_error, setup};
 
@@ -68,8 +68,8 @@ async fn without_a_builder_the_answer_is_what_on_failure_says_and_quick() {
 async fn a_builder_that_is_killed_in_a_solve_leads_to_on_failure_and_the_next_pull_is_patched() {
     let mut scene = Scene::own().await;
     let gate = Gate::default();
-    scene.apt.hold("Release", &gate);
-    let mirror = scene.mirror("20s", "deny", "serve-original").start().await;
+    scene.apt.hold("kit-hello_", &gate);
+    let mirror = scene.own_tool("20s", "deny", "serve-original").start().await;
     let client = mirror.client();
     let begun = Instant::now();
     let asked = tokio::spawn(async move { client.get("/v2/team/app/manifests/v1").await });
@@ -123,9 +123,9 @@ async fn a_mirror_killed_while_it_downloads_for_a_patch_recovers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_killed_in_a_solve_recovers() {
     let scene = Scene::own().await;
-    let mut mirror = scene.mirror("25s", "deny", "deny").start().await;
+    let mut mirror = scene.own_tool("25s", "deny", "deny").start().await;
     let gate = Gate::default();
-    scene.apt.hold("Release", &gate);
+    scene.apt.hold("kit-hello_", &gate);
     let _asked = mirror.client().ask("GET", "/v2/team/app/manifests/v1").await;
     gate.reached(1).await;
     mirror.kill9();
@@ -195,9 +195,9 @@ async fn a_restart_keeps_the_published_answer() {
 async fn sigterm_in_a_solve_ends_the_process_in_time() {
     let scene = Scene::own().await;
     let gate = Gate::default();
-    scene.apt.hold("Release", &gate);
+    scene.apt.hold("kit-hello_", &gate);
     let mut mirror = scene
-        .mirror("25s", "deny", "deny")
+        .own_tool("25s", "deny", "deny")
         .set("server", "shutdown_timeout = \"2s\"")
         .start()
         .await;
@@ -211,18 +211,25 @@ async fn sigterm_in_a_solve_ends_the_process_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_patch_that_runs_over_its_time_has_failed() {
-    let scene = Scene::own().await;
-    let gate = Gate::default();
-    scene.apt.hold("Release", &gate);
-    let mirror = scene
-        .mirror("20s", "deny", "serve-original")
-        .set("patch", "timeout = \"3s\"")
-        .start()
-        .await;
-    let answer = get_tag(&mirror, "v1").await;
-    assert!(answer.head_time < Duration::from_secs(15), "{:?}", answer.head_time);
-    assert_original_with_warning(&answer, &scene.image.digest());
-    gate.open();
+    for packages in ["fetched", "image"] {
+        let scene = Scene::own().await;
+        let gate = Gate::default();
+        scene.apt.hold("kit-hello_", &gate);
+        let mirror = scene
+            .mirror("20s", "deny", "serve-original")
+            .set("patch", &format!("timeout = \"3s\"\npackages = \"{packages}\""))
+            .start()
+            .await;
+        let answer = get_tag(&mirror, "v1").await;
+        assert!(
+            answer.head_time < Duration::from_secs(15),
+            "{packages}: {:?}",
+            answer.head_time
+        );
+        assert_original_with_warning(&answer, &scene.image.digest());
+        logged(&mirror, "did not end within 3s").await;
+        gate.open();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,6 +60,12 @@ impl Scene {
         setup.rule(&rule(wait, on_timeout, on_failure))
     }
 
+    /// The same, where the image's own tool fetches the packages: what the repository holds back keeps a container waiting.
+    pub(crate) fn own_tool(&self, wait: &str, on_timeout: &str, on_failure: &str) -> Setup {
+        self.mirror(wait, on_timeout, on_failure)
+            .set("patch", "packages = \"image\"")
+    }
+
     /// A mirror that patches and denies what is not patched.
     pub(crate) async fn strict(&self) -> Mirror {
         self.mirror(LONG, "deny", "deny").start().await
@@ -141,4 +147,10 @@ pub(crate) fn assert_original_with_warning(answer: &Response, original: &str) {
         .header("warning")
         .expect("an original in place of a patch has a Warning");
     assert!(warning.starts_with("299 - \"") && warning.ends_with('"'), "{warning}");
+}
+
+/// Waits until the mirror has logged a text.
+pub(crate) async fn logged(mirror: &Mirror, text: &str) {
+    let found = |lines: &[String]| lines.iter().any(|line| line.contains(text)).then_some(());
+    mirror.log().wait(0, text, Duration::from_secs(60), found).await;
 }

@@ -9,6 +9,7 @@ pub mod findings;
 pub mod inventory;
 pub mod language;
 pub mod layer;
+pub mod lifecycle;
 pub mod openpgp;
 pub mod os_release;
 pub mod osv;

@@ -21,6 +21,9 @@ pub struct OsRelease {
     pub pretty_name: Option<String>,
     /// `NAME`, for people. Any text.
     pub name: Option<String>,
+    /// `SUPPORT_END`: the day its support ends, `2026-08-31`. Any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_end: Option<String>,
 }
 
 /// Why a file is not an `os-release`.
@@ -81,6 +84,7 @@ impl OsRelease {
             version_codename,
             pretty_name,
             name,
+            support_end: None,
         }
     }
 
@@ -99,6 +103,7 @@ impl OsRelease {
             "VERSION_CODENAME" => self.version_codename = entry.word()?,
             "PRETTY_NAME" => self.pretty_name = entry.text()?,
             "NAME" => self.name = entry.text()?,
+            "SUPPORT_END" => self.support_end = entry.text()?,
             _ => {}
         }
         Ok(())

@@ -368,11 +368,6 @@ impl Body {
         Ok(chunk)
     }
 
-    /// Its URL, as it may be shown.
-    pub fn shown(&self) -> String {
-        shown(&self.url)
-    }
-
     fn too_large(&self) -> FetchError {
         FetchError::TooLarge {
             url: shown(&self.url),

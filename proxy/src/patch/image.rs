@@ -304,7 +304,10 @@ impl Patcher {
             };
             return if must { needs_more() } else { Ok(None) };
         };
-        match Packages::fetch(&self.parts.depot, &packages, &plan.platform, &self.parts.scratch).await {
+        let limit = self.settings.timeout;
+        let fetch = Packages::fetch(&self.parts.depot, &packages, &plan.platform, &self.parts.scratch);
+        let late = |_| Err(PatchError::Engine(EngineError::TimedOut { limit }));
+        match tokio::time::timeout(limit, fetch).await.unwrap_or_else(late) {
             Ok(packages) => Ok(Some(packages)),
             Err(PatchError::Depot(error)) if error.is_stale() => {
                 Err(PatchError::Engine(EngineError::NotOffered { reason: chain(&error) }))

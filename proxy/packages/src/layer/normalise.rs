@@ -148,7 +148,9 @@ impl<W: Write> Writer<W> {
     fn header(&mut self, member: &Member) -> Result<(), Error> {
         let mut header = member.header.clone();
         let written = mtime(member);
-        header.set_mtime(if written >= self.build_start {
+        // A directory that no layer of the image mentions has the time when the builder unpacked the image.
+        let is_of_unpacking = member.header.entry_type().is_dir() && written > self.epoch;
+        header.set_mtime(if written >= self.build_start || is_of_unpacking {
             self.epoch
         } else {
             written

@@ -83,8 +83,13 @@ grep -e '^Inst ' "$M/log/plan" || { echo "nothing to upgrade"; exit 0; }
 "#;
 
 /// The end of it.
+///
+/// What is asked for by name counts as wanted for its own sake from then on: marks are put back as they were.
 const UPGRADE: &str = r#"
+marks=
+if command -v apt-mark > /dev/null; then marks=$(apt-mark -c "$M/log/apt.conf" showauto); fi
 apt --no-remove --only-upgrade install "$@" || exit 83
+if [ -n "$marks" ]; then apt-mark -c "$M/log/apt.conf" auto $marks > /dev/null || exit 83; fi
 apt autoclean > /dev/null || true
 "#;
 
