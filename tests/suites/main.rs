@@ -20,6 +20,7 @@ mod patch_failures;
 mod patch_packages;
 mod patch_scene;
 mod patched_image;
+mod peer_faults;
 mod policy;
 mod promise;
 mod protocol;
