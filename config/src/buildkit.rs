@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Problems;
+use crate::value;
+
+/// More workers than a mirror keeps busy.
+const MAX_ADDRESSES: usize = 64;
 
 /// What an address may begin with, besides being `auto`.
 const SCHEMES: [&str; 3] = ["unix://", "tcp://", "docker-container://"];
@@ -13,8 +17,12 @@ const SCHEMES: [&str; 3] = ["unix://", "tcp://", "docker-container://"];
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a [buildkit] table")]
 pub struct BuildKit {
-    /// `auto`, `unix://PATH`, `tcp://HOST:PORT` or `docker-container://NAME`.
-    pub address: String,
+    /// The workers: `auto` alone, or `unix://PATH`, `tcp://HOST:PORT` or `docker-container://NAME` each; at least one.
+    #[serde(deserialize_with = "value::one_or_many", serialize_with = "value::as_one_or_many")]
+    pub address: Vec<String>,
+    /// Patches that run at the same time on each worker; others queue. 1 to 1024.
+    #[serde(deserialize_with = "value::count::<_, 1024>")]
+    pub jobs: u32,
     /// PEM file of the certificate authority that signed BuildKit's certificate; `tcp://` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
@@ -29,7 +37,8 @@ pub struct BuildKit {
 impl Default for BuildKit {
     fn default() -> Self {
         Self {
-            address: "auto".to_owned(),
+            address: vec!["auto".to_owned()],
+            jobs: 2,
             ca: None,
             cert: None,
             key: None,
@@ -40,17 +49,28 @@ impl Default for BuildKit {
 impl BuildKit {
     /// Reports what cannot work, under the key `buildkit`.
     pub(crate) fn check(&self, problems: &mut Problems) {
-        let address = &self.address;
-        let known = |scheme: &str| address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
-        if address != "auto" && !SCHEMES.iter().any(|scheme| known(scheme)) {
-            let forms = "auto, unix://PATH, tcp://HOST:PORT or docker-container://NAME";
-            problems.add("buildkit.address", format!("{address:?} is not allowed, use {forms}"));
+        if self.address.is_empty() || self.address.len() > MAX_ADDRESSES {
+            problems.add("buildkit.address", format!("must be 1 to {MAX_ADDRESSES} addresses"));
+        }
+        for (index, address) in self.address.iter().enumerate() {
+            // A single one may be written without the brackets of a list.
+            let key = match self.address.len() {
+                1 => "buildkit.address".to_owned(),
+                _ => format!("buildkit.address[{index}]"),
+            };
+            let known = |scheme: &str| address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+            if address == "auto" && self.address.len() > 1 {
+                problems.add(key, "\"auto\" looks for one BuildKit, it is allowed alone only");
+            } else if address != "auto" && !SCHEMES.iter().any(|scheme| known(scheme)) {
+                let forms = "auto, unix://PATH, tcp://HOST:PORT or docker-container://NAME";
+                problems.add(key, format!("{address:?} is not allowed, use {forms}"));
+            } else if self.address.iter().take(index).any(|other| other == address) {
+                problems.add(key, format!("{address:?} is there already"));
+            }
         }
         let files = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
-        for (name, _) in files
-            .iter()
-            .filter(|(_, file)| file.is_some() && !address.starts_with("tcp://"))
-        {
+        let is_tcp = self.address.iter().any(|address| address.starts_with("tcp://"));
+        for (name, _) in files.iter().filter(|(_, file)| file.is_some() && !is_tcp) {
             problems.add(format!("buildkit.{name}"), "is allowed with a tcp:// address only");
         }
         match (&self.cert, &self.key) {

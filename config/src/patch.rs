@@ -58,7 +58,7 @@ pub struct Patch {
     pub cache_scope: CacheScope,
     /// Where packages come from.
     pub packages: PackageSource,
-    /// Patches that run at the same time; others queue. 1 to 1024.
+    /// Patches that run at the same time over all workers; others queue. 1 to 1024.
     #[serde(deserialize_with = "value::count::<_, 1024>")]
     pub concurrency: u32,
 }
@@ -72,7 +72,7 @@ impl Default for Patch {
             compression: Compression::Zstd,
             cache_scope: CacheScope::Repository,
             packages: PackageSource::Auto,
-            concurrency: 2,
+            concurrency: 16,
         }
     }
 }

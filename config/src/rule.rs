@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::Problems;
 use crate::pattern::Pattern;
+use crate::platforms::{Emulation, Platforms};
 use crate::selection::Selection;
 use crate::value;
 use crate::words::words;
@@ -76,6 +77,10 @@ pub struct Terms {
     /// Whether an upgrade may go to another major version of its upstream, or to another origin than the installed
     /// package came from, where it is no security fix.
     pub major_upgrades: bool,
+    /// Which images of an index are patched, of those that workers run.
+    pub platforms: Platforms,
+    /// Whether a worker may emulate a platform.
+    pub emulation: Emulation,
 }
 
 impl Rule {
@@ -113,6 +118,10 @@ pub(crate) struct Entry {
     #[serde(default, deserialize_with = "value::switch", skip_serializing_if = "Option::is_none")]
     major_upgrades: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    platforms: Option<Platforms>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emulation: Option<Emulation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
@@ -128,6 +137,8 @@ impl Entry {
             on_failure: Some(Fallback::ServeOriginal),
             patch: Some(Selection::Outdated),
             major_upgrades: Some(false),
+            platforms: None,
+            emulation: Some(Emulation::Never),
             reason: None,
         }
     }
@@ -184,6 +195,8 @@ impl Entry {
             on_failure: self.on_failure?,
             patch: self.patch.unwrap_or(Selection::Outdated),
             major_upgrades: self.major_upgrades.unwrap_or(false),
+            platforms: self.platforms.unwrap_or(Platforms::ALL),
+            emulation: self.emulation.unwrap_or(Emulation::Never),
         })
     }
 
@@ -194,6 +207,8 @@ impl Entry {
             ("on_failure", self.on_failure.is_some()),
             ("patch", self.patch.is_some()),
             ("major_upgrades", self.major_upgrades.is_some()),
+            ("platforms", self.platforms.is_some()),
+            ("emulation", self.emulation.is_some()),
         ];
         for (name, _) in given.iter().filter(|(_, given)| *given) {
             problems.add(
@@ -224,6 +239,10 @@ impl From<&Rule> for Entry {
             on_failure: terms.map(|terms| terms.on_failure),
             patch: terms.map(|terms| terms.patch),
             major_upgrades: terms.map(|terms| terms.major_upgrades),
+            platforms: terms
+                .map(|terms| terms.platforms)
+                .filter(|platforms| !platforms.is_all()),
+            emulation: terms.map(|terms| terms.emulation),
             reason: rule.reason.clone(),
         }
     }

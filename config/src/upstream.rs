@@ -38,6 +38,8 @@ pub struct Upstream {
     pub token_realms: Vec<String>,
     /// Whether a repository of one component means `library/` plus that component.
     pub docker_library: bool,
+    /// Patches of its images that run at the same time, 1 to 1024; as many as there is room for without.
+    pub jobs: Option<u32>,
 }
 
 /// An `[[upstream]]` table as written. `url`, `token_realms` and `docker_library` may be left out for the
@@ -60,6 +62,12 @@ pub(crate) struct Entry {
     token_realms: Option<Vec<String>>,
     #[serde(default, deserialize_with = "value::switch", skip_serializing_if = "Option::is_none")]
     docker_library: Option<bool>,
+    #[serde(
+        default,
+        deserialize_with = "value::optional_count::<_, 1024>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    jobs: Option<u32>,
 }
 
 impl Entry {
@@ -75,6 +83,7 @@ impl Entry {
             ca: None,
             token_realms: None,
             docker_library: None,
+            jobs: None,
         }
     }
 
@@ -112,7 +121,7 @@ impl Entry {
             problems.add(format!("{key}.url"), text);
         }
         let docker_library = self.docker_library.unwrap_or(docker);
-        let (name, ca) = (self.name, self.ca);
+        let (name, ca, jobs) = (self.name, self.ca, self.jobs);
         Some(Upstream {
             name,
             url,
@@ -120,6 +129,7 @@ impl Entry {
             ca,
             token_realms,
             docker_library,
+            jobs,
         })
     }
 
@@ -151,6 +161,7 @@ impl From<&Upstream> for Entry {
             ca: upstream.ca.clone(),
             token_realms: Some(upstream.token_realms.clone()),
             docker_library: Some(upstream.docker_library),
+            jobs: upstream.jobs,
         }
     }
 }

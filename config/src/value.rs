@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
 
 /// Durations as `10s`, `5m`, `1h 30m`.
 pub(crate) mod duration {
@@ -50,6 +50,13 @@ pub(crate) fn count<'de, D: Deserializer<'de>, const MAX: u32>(deserializer: D) 
         .ok_or_else(|| D::Error::custom(format!("must be a whole number from 1 to {MAX}")))
 }
 
+/// The same for a setting that may be absent.
+pub(crate) fn optional_count<'de, D: Deserializer<'de>, const MAX: u32>(
+    deserializer: D,
+) -> Result<Option<u32>, D::Error> {
+    count::<D, MAX>(deserializer).map(Some)
+}
+
 /// Reads an IP address with a port.
 pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     String::deserialize(deserializer)?
@@ -81,5 +88,13 @@ pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
             })
             .collect(),
         _ => Err(refused()),
+    }
+}
+
+/// Writes a list of strings; one alone as itself.
+pub(crate) fn as_one_or_many<S: Serializer>(values: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    match values {
+        [value] => value.serialize(serializer),
+        values => values.serialize(serializer),
     }
 }

@@ -65,6 +65,37 @@ fn the_environment_wins_over_the_file_over_the_defaults() {
 }
 
 #[test]
+fn workers_are_one_address_or_a_list_and_platforms_are_read() {
+    for (written, expected) in [
+        ("\"tcp://a:1\"", vec!["tcp://a:1"]),
+        ("[\"tcp://a:1\", \"unix:///b\"]", vec!["tcp://a:1", "unix:///b"]),
+    ] {
+        let rule = "name = \"a\"\nmatch = \"**\"\naction = \"patch\"\non_timeout = \"deny\"\non_failure = \"deny\"\n\
+                    platforms = [\"linux/arm64\", \"linux/amd64\"]\nemulation = \"allow\"\n";
+        let file = format!(
+            "[buildkit]\naddress = {written}\njobs = 3\n[[upstream]]\nname = \"quay.io\"\njobs = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[[rule]]\n{rule}"
+        );
+        let config = load(&file, &[]).unwrap();
+        assert_eq!(
+            (config.buildkit.address.clone(), config.buildkit.jobs),
+            (expected.iter().map(ToString::to_string).collect(), 3)
+        );
+        assert_eq!(config.upstreams[0].jobs, Some(1));
+        let Action::Patch(terms) = config.rules[0].action else {
+            unreachable!()
+        };
+        assert_eq!(
+            (terms.platforms.to_string().as_str(), terms.emulation.as_str()),
+            ("linux/amd64,linux/arm64", "allow")
+        );
+        let again = load(&config.render(), &[]).unwrap();
+        assert_eq!(again, config, "what is rendered is read back");
+    }
+    let config = load("", &[("PATCHPORT__BUILDKIT__ADDRESS", "tcp://a:1")]).unwrap();
+    assert_eq!(config.buildkit.address, ["tcp://a:1"]);
+}
+
+#[test]
 fn lists_of_the_file_replace_the_default_ones() {
     let config = load(
         r#"

@@ -90,6 +90,18 @@ const VALUES: &[(&str, &str)] = &[
         "FILE: buildkit.address: \"ftp://x\" is not allowed, use auto, unix://PATH, tcp://HOST:PORT or docker-container://NAME",
     ),
     (
+        "[buildkit]\naddress = []",
+        "FILE: buildkit.address: must be 1 to 64 addresses",
+    ),
+    (
+        "[buildkit]\naddress = [\"tcp://a:1\", \"auto\", \"tcp://a:1\"]",
+        "FILE: buildkit.address[1]: \"auto\" looks for one BuildKit, it is allowed alone only\nFILE: buildkit.address[2]: \"tcp://a:1\" is there already",
+    ),
+    (
+        "[buildkit]\njobs = 0",
+        "FILE: buildkit.jobs: must be a whole number from 1 to 1024 (found 0)",
+    ),
+    (
         "[buildkit]\naddress = \"tcp://h:1\"\ncert = \"c\"",
         "FILE: buildkit.key: is missing, cert and key go together",
     ),
@@ -179,7 +191,7 @@ const UPSTREAMS: &[(&str, &str)] = &[
     ),
     (
         "name = \"quay.io\"\nuser = \"u\"",
-        "upstream[0].user: unknown key, expected one of `name`, `url`, `username`, `password`, `password_file`, `ca`, `token_realms`, `docker_library`",
+        "upstream[0].user: unknown key, expected one of `name`, `url`, `username`, `password`, `password_file`, `ca`, `token_realms`, `docker_library`, `jobs`",
     ),
 ];
 
@@ -221,6 +233,22 @@ const RULES: &[(&str, &str)] = &[
     (
         "match = \"**\"\naction = \"patch\"\npatch = \"all\"\non_timeout = \"deny\"\non_failure = \"deny\"",
         "rule[0].patch: \"all\" is not allowed, use \"outdated\", \"security\", or \"fixable:\" and one of negligible, low, medium, high, critical (found \"all\")",
+    ),
+    (
+        "match = \"**\"\naction = \"patch\"\nplatforms = [\"linux/amd46\"]\non_timeout = \"deny\"\non_failure = \"deny\"",
+        "rule[0].platforms: \"linux/amd46\" is not allowed, use some of: linux/amd64, linux/arm64, linux/386, linux/arm, linux/ppc64le, linux/s390x, linux/riscv64, linux/loong64, linux/mips64le, linux/mipsle, linux/mips64, linux/mips, linux/ppc64, linux/amd64/v1, linux/amd64/v2, linux/amd64/v3, linux/amd64/v4, linux/arm/v5, linux/arm/v6, linux/arm/v7, linux/arm/v8, linux/arm64/v8, linux/arm64/v9",
+    ),
+    (
+        "match = \"**\"\naction = \"patch\"\nplatforms = []\non_timeout = \"deny\"\non_failure = \"deny\"",
+        "rule[0].platforms: is empty, leave it out for all platforms",
+    ),
+    (
+        "match = \"**\"\naction = \"patch\"\nemulation = \"maybe\"\non_timeout = \"deny\"\non_failure = \"deny\"",
+        "rule[0].emulation: \"maybe\" is not allowed, use one of: never, allow (found \"maybe\")",
+    ),
+    (
+        "match = \"**\"\naction = \"pass\"\nemulation = \"allow\"",
+        "rule[0].emulation: is allowed with action \"patch\" only, this one is \"pass\"",
     ),
     (
         "match = \"**\"\naction = \"deny\"\non_failure = \"deny\"",

@@ -23,8 +23,9 @@ use crate::depot::Depot;
 use crate::handler::Handler;
 use crate::index::Indexes;
 use crate::library::Library;
-use crate::patch::buildkit::BuildKit;
-use crate::patch::{self, Patcher};
+use crate::patch::builds::Builds;
+use crate::patch::workers::Pool;
+use crate::patch::{self, Engine as _, Patcher};
 use crate::policy::Policy;
 use crate::resolve::Resolver;
 use crate::respond::chain;
@@ -39,7 +40,8 @@ use crate::upstream::client::{Client, Settings};
 /// Everything that serves, bound and wired, before it accepts.
 struct App {
     handler: Arc<Handler>,
-    engine: Arc<BuildKit>,
+    workers: Arc<Pool>,
+    builds: Builds,
     catalog: Catalog,
     admin: Listener,
     listeners: Vec<(Listener, Option<Arc<str>>)>,
@@ -74,15 +76,8 @@ impl App {
         let resolver = Arc::new(Resolver::new(catalog.clone(), config.cache.tag_ttl, tasks.clone()));
         let path = environment.path.clone();
         let state = directory.join("buildkit");
-        let engine = BuildKit::new(
-            &config.buildkit,
-            config.patch.timeout,
-            &state,
-            environment,
-            &blobs,
-            &scratch,
-        )?;
-        let engine = Arc::new(engine);
+        let workers = Arc::new(Pool::configured(&config, &state, &environment, &blobs, &scratch)?);
+        let builds = Builds::new(directory.join("builds"));
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
         let indexes = Indexes::new(config.repositories, directory.join("indexes"), &tasks)?;
         let parts = patch::Parts {
@@ -92,7 +87,8 @@ impl App {
             blobs,
             library: Arc::clone(&library),
             scanners: Scanners::configured(&config.scan, path.as_deref(), &indexes, &library, &catalog),
-            engine: Arc::clone(&engine) as Arc<dyn patch::Engine>,
+            engine: Arc::clone(&workers) as Arc<dyn patch::Engine>,
+            builds: builds.clone(),
             scratch,
         };
         let patcher = Patcher::new(parts, config.patch, tasks.clone());
@@ -109,7 +105,8 @@ impl App {
         });
         Ok(Self {
             handler,
-            engine,
+            workers,
+            builds,
             catalog,
             admin,
             listeners,
@@ -128,7 +125,10 @@ impl App {
         let probes = Arc::new(Semaphore::new(64));
         serving.spawn(serve(
             self.admin,
-            Admin(ready.clone()),
+            Admin {
+                ready: ready.clone(),
+                builds: self.builds,
+            },
             probes,
             self.tasks.clone(),
             stop.clone(),
@@ -151,6 +151,7 @@ impl App {
         }
         let (handler, indexes) = (Arc::clone(&self.handler), Arc::clone(&self.indexes));
         self.tasks.spawn(watch(handler, indexes, self.refresh, stop.clone()));
+        self.tasks.spawn(Arc::clone(&self.workers).watch(stop.clone()));
         ready.set(true);
         tracing::info!("ready");
 
@@ -164,7 +165,7 @@ impl App {
             .tasks
             .shut_down(deadline.saturating_duration_since(Instant::now()))
             .await;
-        self.engine.shut_down().await;
+        self.workers.shut_down().await;
         self.catalog.close().await;
         tracing::info!(drained = drained.is_ok() && finished, "stopped");
         Ok(())

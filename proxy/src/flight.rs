@@ -18,23 +18,60 @@ pub struct Flights<K, V> {
     tasks: Tasks,
 }
 
-type Running<K, V> = HashMap<K, watch::Receiver<Option<V>>>;
+type Running<K, V> = HashMap<K, Flight<V>>;
 
 /// The run ended without a result: it panicked, or the process is shutting down.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the work was interrupted, for this mirror is shutting down or met an internal fault")]
 pub struct Interrupted;
 
+/// Whether somebody waits for a run. Clones share the answer, which turns to yes once and stays so.
+#[derive(Clone, Debug)]
+pub struct Urgency(Arc<watch::Sender<bool>>);
+
+impl Default for Urgency {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Urgency {
+    /// Somebody waits from now on.
+    pub fn raise(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether somebody waits.
+    pub fn is_raised(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until somebody waits.
+    pub async fn raised(&self) {
+        // The sender lives as long as we do.
+        let _ = self.0.subscribe().wait_for(|raised| *raised).await;
+    }
+}
+
 /// A handle on a run.
-pub struct Flight<V>(watch::Receiver<Option<V>>);
+#[derive(Clone)]
+pub struct Flight<V> {
+    value: watch::Receiver<Option<V>>,
+    urgency: Urgency,
+}
 
 impl<V: Clone> Flight<V> {
+    /// Whether somebody waits for it; who does should say so.
+    pub fn urgency(&self) -> &Urgency {
+        &self.urgency
+    }
+
     /// Waits for the result. Dropping the future leaves the run alone.
     ///
     /// # Errors
     /// [`Interrupted`] when the run ended without one.
     pub async fn result(mut self) -> Result<V, Interrupted> {
-        let value = self.0.wait_for(Option::is_some).await.map_err(|_| Interrupted)?;
+        let value = self.value.wait_for(Option::is_some).await.map_err(|_| Interrupted)?;
         value.clone().ok_or(Interrupted)
     }
 }
@@ -57,25 +94,35 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
+        self.launch(key, |_| run())
+    }
+
+    /// Joins the run for `key`, or starts it; the run can see whether somebody waits for it.
+    pub fn launch<F>(&self, key: K, run: impl FnOnce(Urgency) -> F) -> Flight<V>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = running.get(&key) {
-            return Flight(flight.clone());
+            return flight.clone();
         }
-        let (sender, receiver) = watch::channel(None);
-        running.insert(key.clone(), receiver.clone());
+        let (sender, value) = watch::channel(None);
+        let urgency = Urgency::default();
+        let flight = Flight { value, urgency };
+        running.insert(key.clone(), flight.clone());
         drop(running);
         let landing = Landing {
             running: Arc::clone(&self.running),
             key,
         };
-        let run = run();
+        let run = run(flight.urgency.clone());
         self.tasks.spawn(async move {
             let landing = landing;
             let value = run.await;
             drop(landing);
             sender.send_replace(Some(value));
         });
-        Flight(receiver)
+        flight
     }
 }
 
@@ -120,6 +167,18 @@ mod tests {
             2,
             "a finished run is not kept"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_was_started_for_nobody_hears_that_somebody_waits() {
+        let flights = Flights::new(Tasks::new());
+        let first = flights.launch("k", |urgency| async move {
+            urgency.raised().await;
+            urgency.is_raised()
+        });
+        assert!(!first.urgency().is_raised());
+        flights.launch("k", |_| async { false }).urgency().raise();
+        assert!(first.result().await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use patchport_oci::{Digest, Manifest, Platform};
+use patchport_oci::{Digest, Manifest};
 use patchport_packages::inventory::Changes;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -15,7 +15,7 @@ use crate::assemble::AssembleError;
 use crate::blobs::{BlobError, Blobs};
 use crate::catalog::{Catalog, CatalogError};
 use crate::depot::{Depot, DepotError};
-use crate::flight::Interrupted;
+use crate::flight::{Interrupted, Urgency};
 use crate::inspect::InspectError;
 use crate::library::{Library, LibraryError};
 use crate::plan::{NoPlan, Plan};
@@ -25,16 +25,21 @@ use crate::scan::{ScanError, Scanners};
 use crate::store::StoreError;
 
 pub mod buildkit;
+pub mod builds;
 mod content;
 mod finish;
 mod image;
+mod index;
 mod job;
 mod packages;
+mod platforms;
 mod recipe;
 mod roster;
+pub mod workers;
 
 pub use job::Patcher;
 pub use packages::{PackageFile, Packages};
+pub use platforms::Platforms;
 
 /// What the environment says about where to find BuildKit.
 #[derive(Clone, Debug, Default)]
@@ -101,14 +106,28 @@ pub struct Base {
     pub own_tool: bool,
 }
 
+/// How a plan is to be carried out.
+#[derive(Clone, Default)]
+pub struct Order {
+    /// Whether somebody waits for it.
+    pub urgency: Urgency,
+    /// Whether an emulator will do.
+    pub emulation: bool,
+    /// Where what happens is written down.
+    pub log: builds::Log,
+}
+
 /// What makes a layer out of a plan.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// The platforms that it patches without an emulator.
-    async fn platforms(&self) -> Result<Vec<Platform>, EngineError>;
+    /// The platforms that it patches, asked anew.
+    async fn platforms(&self) -> Result<Platforms, EngineError>;
 
     /// Carries out the plan. Gives the change to the file system as an uncompressed layer tar, `None` for no change.
-    async fn run(&self, plan: &Plan, base: &Base) -> Result<Option<RawLayer>, EngineError>;
+    async fn run(&self, plan: &Plan, base: &Base, order: &Order) -> Result<Option<RawLayer>, EngineError>;
+
+    /// Ends what it keeps open, and what it has started.
+    async fn shut_down(&self) {}
 }
 
 /// A layer as an engine leaves it.
@@ -156,6 +175,27 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// The same in other words, of which the engine's own are given. A limit has none.
+    fn told(self, retell: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Unreachable { reason } => Self::Unreachable {
+                reason: retell(&reason),
+            },
+            Self::Upgrade { reason } => Self::Upgrade {
+                reason: retell(&reason),
+            },
+            Self::NotOffered { reason } => Self::NotOffered {
+                reason: retell(&reason),
+            },
+            Self::Result { reason } => Self::Result {
+                reason: retell(&reason),
+            },
+            Self::TimedOut { limit } => Self::TimedOut { limit },
+        }
+    }
+}
+
 /// Why there is no patched image.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PatchError {
@@ -179,7 +219,7 @@ pub enum PatchError {
     NoWorker {
         /// The platforms of the image.
         platforms: String,
-        /// Those of the builder.
+        /// Those of the workers.
         workers: String,
     },
     /// The engine failed.
@@ -296,6 +336,8 @@ pub struct Parts {
     pub depot: Arc<Depot>,
     /// What makes layers.
     pub engine: Arc<dyn Engine>,
+    /// Where the logs of builds are kept.
+    pub builds: builds::Builds,
     /// A folder for layers on their way.
     pub scratch: std::path::PathBuf,
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use patchport_config::{CacheScope, Compression, Selection, Terms};
+use patchport_config::{CacheScope, Compression, Emulation, Platforms, Selection, Terms};
 use patchport_oci::{Digest, Platform};
 use patchport_packages::findings::Status;
 use patchport_packages::inventory::{Held, Installed, Kept};
@@ -21,8 +21,11 @@ pub use tool::Tool;
 
 /// Raised whenever the same plan would give another layer: keys change with it.
 const RECIPE: u32 = 3;
-/// What the name of choices ends with where major upgrades are allowed.
-const MAJOR: &str = " major";
+/// Words in the name of choices, after the selection: where major upgrades are allowed, where an emulator may be used, and which
+/// platforms are patched.
+const MAJOR: &str = "major";
+const EMULATED: &str = "emulated";
+const PLATFORMS: &str = "platforms=";
 
 /// What to do to one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -100,18 +103,33 @@ pub struct Choices {
     pub selection: Selection,
     /// Whether an upgrade may go to another major version or origin.
     pub major_upgrades: bool,
+    /// Which images of an index are patched.
+    pub platforms: Platforms,
+    /// Whether a worker may emulate their platforms.
+    pub emulation: bool,
 }
 
 impl Choices {
     /// The choices that [`fmt::Display`] wrote.
     pub fn parse(text: &str, settings: &patchport_config::Patch) -> Option<Self> {
-        let (selection, major_upgrades) = text.strip_suffix(MAJOR).map_or((text, false), |rest| (rest, true));
-        Some(Self {
+        let mut words = text.split(' ');
+        let mut choices = Self {
             compression: settings.compression,
             cache_scope: settings.cache_scope,
-            selection: selection.parse().ok()?,
-            major_upgrades,
-        })
+            selection: words.next()?.parse().ok()?,
+            major_upgrades: false,
+            platforms: Platforms::ALL,
+            emulation: false,
+        };
+        for word in words {
+            match word.strip_prefix(PLATFORMS) {
+                Some(names) => choices.platforms = Platforms::named(names.split(',')).ok()?,
+                None if word == MAJOR => choices.major_upgrades = true,
+                None if word == EMULATED => choices.emulation = true,
+                None => return None,
+            }
+        }
+        Some(choices)
     }
 
     /// The choices of a rule, and of `[patch]`.
@@ -121,19 +139,32 @@ impl Choices {
             cache_scope: settings.cache_scope,
             selection: terms.patch,
             major_upgrades: terms.major_upgrades,
+            platforms: terms.platforms,
+            emulation: terms.emulation == Emulation::Allow,
         }
+    }
+
+    /// Whether a platform is one that is to be patched.
+    pub fn select(&self, platform: &Platform) -> bool {
+        self.platforms
+            .selects(&platform.os, &platform.architecture, &platform.variant)
     }
 }
 
 /// A name for what a rule selects: decisions are kept apart by it.
 impl fmt::Display for Choices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}{}",
-            self.selection,
-            if self.major_upgrades { " major" } else { "" }
-        )
+        write!(f, "{}", self.selection)?;
+        if self.major_upgrades {
+            write!(f, " {MAJOR}")?;
+        }
+        if self.emulation {
+            write!(f, " {EMULATED}")?;
+        }
+        if !self.platforms.is_all() {
+            write!(f, " {PLATFORMS}{}", self.platforms)?;
+        }
+        Ok(())
     }
 }
 

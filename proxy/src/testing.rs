@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use patchport_config::{Fallback, Selection, Terms};
+use patchport_config::{Emulation, Fallback, Platforms, Selection, Terms};
 use patchport_oci::{Digest, Tag};
 use patchport_packages::inventory::{Changes, Held, Upgrade};
 use patchport_packages::{Family, Version};
@@ -53,6 +53,8 @@ pub(crate) const TERMS: Terms = Terms {
     on_failure: Fallback::ServeOriginal,
     patch: Selection::Outdated,
     major_upgrades: false,
+    platforms: Platforms::ALL,
+    emulation: Emulation::Never,
 };
 
 /// A tag.

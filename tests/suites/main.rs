@@ -35,3 +35,4 @@ mod scene;
 mod secrets;
 mod testbed_images;
 mod upstreams;
+mod workers;

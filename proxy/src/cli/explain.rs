@@ -3,13 +3,18 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 
-use patchport_config::{Action, Config, Terms};
+use patchport_config::{Action, Config, Emulation, Terms};
+use patchport_oci::{Digest, media_type};
 use patchport_packages::Findings;
 
 use super::image::{Named, Part, Workbench};
+use crate::patch::builds::{Builds, Head};
 use crate::plan::{self, Choices, Planned, Target};
 use crate::policy::{Decision, Policy};
 use crate::respond::chain;
+
+/// How much of a build's log is shown.
+const SHOWN_LINES: usize = 20;
 
 /// Explains what a pull of an image would come to.
 ///
@@ -18,6 +23,7 @@ use crate::respond::chain;
 pub async fn run(config: Config, path: Option<&OsStr>, image: &str) -> anyhow::Result<String> {
     let (policy, settings) = (Policy::new(config.rules.clone()), config.patch.clone());
     let rules = config.rules.clone();
+    let builds = Builds::new(config.store.dir.join("builds"));
     let bench = Workbench::new(config, path).await?;
     let mut text = String::new();
     let result = async {
@@ -46,7 +52,23 @@ pub async fn run(config: Config, path: Option<&OsStr>, image: &str) -> anyhow::R
             Decision::Pass => text.push_str("served     the original\n"),
             Decision::Patch(terms) => {
                 for part in bench.parts(&named, None).await? {
-                    explain_part(&bench, &named, &part, terms, &settings, &mut text).await;
+                    let choices = Choices::new(&terms, &settings);
+                    let platform = part
+                        .platform
+                        .as_ref()
+                        .or(part.subject.as_ref().map(|subject| &subject.platform));
+                    let _ = writeln!(
+                        text,
+                        "\nplatform   {} {}",
+                        platform.map_or_else(|| "unknown".into(), ToString::to_string),
+                        part.manifest.digest
+                    );
+                    if platform.is_some_and(|platform| !choices.select(platform)) {
+                        text.push_str("served     the original: the rule's platforms leave it out\n");
+                        continue;
+                    }
+                    explain_part(&bench, &named, &part, terms, choices, &mut text).await;
+                    say_build(&builds, &part.manifest.digest, &mut text);
                 }
             }
         }
@@ -62,7 +84,7 @@ fn describe(action: Action) -> String {
         Action::Pass => "pass".into(),
         Action::Deny => "deny".into(),
         Action::Patch(terms) => format!(
-            "patch {}, wait {:?}, on_timeout {}, on_failure {}{}",
+            "patch {}, wait {:?}, on_timeout {}, on_failure {}{}{}{}",
             terms.patch,
             terms.wait,
             terms.on_timeout,
@@ -71,6 +93,16 @@ fn describe(action: Action) -> String {
                 ", major upgrades allowed"
             } else {
                 ""
+            },
+            if terms.emulation == Emulation::Allow {
+                ", emulators allowed"
+            } else {
+                ""
+            },
+            if terms.platforms.is_all() {
+                String::new()
+            } else {
+                format!(", only {}", terms.platforms)
             }
         ),
     }
@@ -81,19 +113,9 @@ async fn explain_part(
     named: &Named,
     part: &Part,
     terms: Terms,
-    settings: &patchport_config::Patch,
+    choices: Choices,
     text: &mut String,
 ) {
-    let platform = part
-        .platform
-        .as_ref()
-        .or(part.subject.as_ref().map(|subject| &subject.platform));
-    let _ = writeln!(
-        text,
-        "\nplatform   {} {}",
-        platform.map_or_else(|| "unknown".into(), ToString::to_string),
-        part.manifest.digest
-    );
     let Some(subject) = &part.subject else {
         text.push_str("packages   none of a distribution\nserved     the original\n");
         return;
@@ -118,10 +140,10 @@ async fn explain_part(
         image: &subject.manifest.digest,
         platform: &subject.platform,
         name: &name,
-        docker: false,
+        docker: part.manifest.media_type == media_type::DOCKER_MANIFEST,
     };
     say_findings(&findings, text);
-    match plan::plan(inventory, &findings, target, Choices::new(&terms, settings)) {
+    match plan::plan(inventory, &findings, target, choices) {
         Ok(planned) => say_plan(&planned, text),
         Err(error) => {
             let _ = writeln!(
@@ -130,6 +152,23 @@ async fn explain_part(
                 terms.on_failure
             );
         }
+    }
+}
+
+/// What became of the last build of an image, when it failed: the end of its log, and where all of it is.
+fn say_build(builds: &Builds, image: &Digest, text: &mut String) {
+    let Some(Head {
+        plan, started, result, ..
+    }) = builds.of_image(image).filter(Head::failed)
+    else {
+        return;
+    };
+    let _ = writeln!(text, "last build {started} {result}");
+    let _ = writeln!(text, "build log  {}", builds.path(&plan).display());
+    let log = builds.read(&plan).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    for line in lines.iter().skip(lines.len().saturating_sub(SHOWN_LINES)) {
+        let _ = writeln!(text, "           {line}");
     }
 }
 

@@ -135,6 +135,8 @@ fn fails(subject: &Subject, findings: Option<&Findings>, selection: Selection) -
         cache_scope: CacheScope::Repository,
         selection,
         major_upgrades: true,
+        platforms: patchport_config::Platforms::ALL,
+        emulation: false,
     };
     let target = Target {
         image: &subject.manifest.digest,

@@ -88,6 +88,7 @@ impl Bench {
             library: Arc::clone(&library),
             scanners: Scanners::new(vec![Arc::clone(&scanner) as _], SECOND * 60),
             engine: Arc::clone(&engine) as Arc<dyn crate::patch::Engine>,
+            builds: crate::patch::builds::Builds::new(scratch.path().join("builds")),
             scratch: scratch.path().to_owned(),
         };
         let rule = |(name, pattern, action): &(&str, &str, Action)| Rule {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use moka::future::Cache;
 use patchport_buildkit::llb::{self, State};
 use patchport_buildkit::{
     Address, AddressError, AutoOptions, Client, Compression, Endpoint, Exporter, Progress, Solve, SolveError,
@@ -21,13 +20,10 @@ use tempfile::NamedTempFile;
 use super::content::SolveContent;
 use super::job::now;
 use super::recipe::{self, Ending};
-use super::{Base, Engine, EngineError, Environment, RawLayer};
+use super::{Base, Engine, EngineError, Environment, Order, Platforms, RawLayer};
 use crate::blobs::Blobs;
 use crate::plan::{Plan, Tool};
 use crate::respond::chain;
-
-/// How long the list of a builder's platforms is believed.
-const PLATFORMS_TTL: Duration = Duration::from_secs(60);
 
 /// The largest file that an upgrade may write, in bytes: an image that fills the disk is stopped before its time is over.
 const MAX_FILE: i64 = 4 << 30;
@@ -35,7 +31,6 @@ const MAX_FILE: i64 = 4 << 30;
 /// BuildKit, at one address.
 pub struct BuildKit {
     client: Client,
-    platforms: Cache<(), Vec<Platform>>,
     blobs: Arc<Blobs>,
     scratch: std::path::PathBuf,
     timeout: Duration,
@@ -53,19 +48,20 @@ pub enum SetupError {
 }
 
 impl BuildKit {
-    /// BuildKit as the operator wants it; a `buildkitd` of our own would live in `state`. Connects when it is needed.
+    /// BuildKit at one of the operator's addresses; a `buildkitd` of our own would live in `state`. Connects when it is needed.
     ///
     /// # Errors
     /// [`SetupError`] when the address or the certificates are not usable.
     pub fn new(
         settings: &config::BuildKit,
+        address: &str,
         timeout: Duration,
         state: &Path,
         environment: Environment,
         blobs: &Arc<Blobs>,
         scratch: &Path,
     ) -> Result<Self, SetupError> {
-        let address: Address = settings.address.parse()?;
+        let address: Address = address.parse()?;
         let tls = match (&settings.ca, &settings.cert, &settings.key) {
             (Some(ca), Some(cert), Some(key)) => Some(Tls {
                 ca: ca.clone(),
@@ -82,51 +78,45 @@ impl BuildKit {
         };
         Ok(Self {
             client: Client::new(Endpoint { address, tls, auto }),
-            platforms: Cache::builder().max_capacity(1).time_to_live(PLATFORMS_TTL).build(),
             blobs: Arc::clone(blobs),
             scratch: scratch.to_owned(),
             timeout,
         })
     }
-
-    /// Ends the connection, and a `buildkitd` of our own.
-    pub async fn shut_down(&self) {
-        self.client.shutdown().await;
-    }
 }
 
 #[async_trait]
 impl Engine for BuildKit {
-    async fn platforms(&self) -> Result<Vec<Platform>, EngineError> {
-        if let Some(platforms) = self.platforms.get(&()).await {
-            return Ok(platforms);
-        }
+    async fn platforms(&self) -> Result<Platforms, EngineError> {
         let workers = self.client.workers().await;
         let workers = workers.map_err(|error| EngineError::Unreachable { reason: chain(&error) })?;
-        let mut platforms = Vec::new();
+        let mut all = Platforms::default();
         for worker in &workers {
             let Some(native) = worker.native_platform() else {
                 continue;
             };
-            let runs = |platform: &&llb::Platform| {
+            let runs = |platform: &llb::Platform| {
                 platform.os == native.os
                     && (platform.architecture == native.architecture
                         // An amd64 processor runs 386 without an emulator.
                         || (native.architecture == "amd64" && platform.architecture == "386"))
             };
-            platforms.extend(
-                worker
-                    .platforms
-                    .iter()
-                    .filter(runs)
-                    .map(|platform| Platform::new(&platform.os, &platform.architecture, &platform.variant)),
-            );
+            let (own, emulated): (Vec<_>, Vec<_>) = worker.platforms.iter().partition(|platform| runs(platform));
+            let named = |platforms: Vec<&llb::Platform>| {
+                let platforms = platforms.into_iter();
+                platforms
+                    .map(|platform| Platform::new(&platform.os, &platform.architecture, &platform.variant))
+                    .collect()
+            };
+            all = all.and(Platforms {
+                native: named(own),
+                emulated: named(emulated),
+            });
         }
-        self.platforms.insert((), platforms.clone()).await;
-        Ok(platforms)
+        Ok(all)
     }
 
-    async fn run(&self, plan: &Plan, base: &Base) -> Result<Option<RawLayer>, EngineError> {
+    async fn run(&self, plan: &Plan, base: &Base, order: &Order) -> Result<Option<RawLayer>, EngineError> {
         let recipe = recipe::of(plan.tool);
         let platform = llb::Platform::new(plan.platform.os.clone(), plan.platform.architecture.clone())
             .with_variant(plan.platform.variant.clone());
@@ -141,12 +131,12 @@ impl Engine for BuildKit {
             Some(exec.bind(recipe::PACKAGES, &mounted))
         });
         if let Some(exec) = install {
-            match self.solve(plan, base, exec, &platform).await {
+            match self.solve(plan, base, exec, &platform, order).await {
                 Err((Some(Ending::Incomplete), error)) => {
                     let Some(exec) = upgrade() else { return Err(error) };
                     tracing::info!(image.digest = %plan.image, %error, "the image's own tool is tried");
                     return self
-                        .solve(plan, base, exec, &platform)
+                        .solve(plan, base, exec, &platform, order)
                         .await
                         .map_err(|(_, error)| error);
                 }
@@ -162,9 +152,13 @@ impl Engine for BuildKit {
         let exec = upgrade().ok_or_else(|| EngineError::Upgrade {
             reason: format!("the image's {} can only install packages that Patchport fetches, and the package indexes do not say all that these upgrades need", plan.tool),
         })?;
-        self.solve(plan, base, exec, &platform)
+        self.solve(plan, base, exec, &platform, order)
             .await
             .map_err(|(_, error)| error)
+    }
+
+    async fn shut_down(&self) {
+        self.client.shutdown().await;
     }
 }
 
@@ -176,6 +170,7 @@ impl BuildKit {
         base: &Base,
         exec: llb::Exec,
         platform: &llb::Platform,
+        order: &Order,
     ) -> Result<Option<RawLayer>, (Option<Ending>, EngineError)> {
         let started = now();
         let content = Arc::new(SolveContent::new(base, Arc::clone(&self.blobs), self.scratch.clone()));
@@ -184,6 +179,10 @@ impl BuildKit {
             exporter: Exporter::new(Compression::Uncompressed).config(&String::from_utf8_lossy(&base.config)),
             content: Arc::clone(&content) as Arc<dyn patchport_buildkit::Content>,
             timeout: self.timeout,
+        };
+        let progress = |event: Progress| {
+            order.log.progress(&event);
+            progress(event);
         };
         let solved = self.client.solve(&solve, progress).await;
         let solved = solved.map_err(|error| failed(&error, plan.tool, self.timeout))?;

@@ -1,52 +1,51 @@
-//! One job: inspect, scan, plan, patch, assemble, store, for an image or for the platforms of an index; then one switch.
+//! One job: inspect, scan, plan, patch, assemble, store, for an image or for the children of an index; then one switch.
 //!
 //! Blobs are in the store before a manifest names them; manifests and decision become visible together.
 
-use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
 use patchport_config::PackageSource;
 use patchport_oci::manifest::Content;
-use patchport_oci::{Descriptor, Digest, Manifest, Platform, media_type};
+use patchport_oci::{Digest, Manifest, Platform, media_type};
 
+use super::index;
 use super::job::{Made, Patcher};
 use super::roster::Watched;
-use super::{Base, EngineError, Packages, PatchError, PatchLayer, finish};
+use super::{Base, EngineError, Order, Packages, PatchError, PatchLayer, Platforms, RawLayer, finish};
 use crate::assemble;
 use crate::catalog::{Decision, Planned, Verdict};
-use crate::flight::Interrupted;
+use crate::flight::Urgency;
 use crate::inspect;
 use crate::plan::{self, Choices, LeftOut, Plan, Target};
 use crate::respond::chain;
 use crate::route::Place;
 use crate::scan::Subject;
-use crate::subject::{is_linux, subject};
+use crate::subject::subject;
 
-/// More native platforms than any real index has.
-const MAX_NATIVES: usize = 16;
 /// What a decision says of an image that stays as it is.
-const NOTHING: &str = "nothing to patch";
+pub(super) const NOTHING: &str = "nothing to patch";
 
 /// What became of an image: what was planned for it, what is said about that, and the patched manifest if there is one.
-struct Outcome {
-    watched: Watched,
-    note: String,
-    patched: Option<Manifest>,
+pub(super) struct Outcome {
+    pub(super) watched: Watched,
+    pub(super) note: String,
+    pub(super) patched: Option<Manifest>,
 }
 
 impl Patcher {
-    /// The whole job.
+    /// The whole job: what is decided, and why a platform of an index is missing in it, if one is.
     pub(super) async fn run(
         self: &Arc<Self>,
         place: &Place,
         original: &Manifest,
         choices: Choices,
-    ) -> Result<Decision, PatchError> {
-        let mut watched = Vec::new();
+        urgency: &Urgency,
+    ) -> Result<(Decision, Option<PatchError>), PatchError> {
+        let (mut watched, mut missing) = (Vec::new(), None);
         let verdict = match &original.content {
             Content::Image { .. } => {
-                let outcome = self.image(place, original, None, choices).await?;
+                let outcome = self.image(place, original, None, choices, urgency).await?;
                 watched.push(outcome.watched);
                 Verdict {
                     made: outcome.patched.into_iter().collect(),
@@ -54,7 +53,10 @@ impl Patcher {
                     images: vec![],
                 }
             }
-            Content::Index { manifests } => self.index(place, original, manifests, choices, &mut watched).await?,
+            Content::Index { manifests } => {
+                let outcomes = self.children(place, original, manifests, choices, urgency).await?;
+                index::indexed(place, original, outcomes, &mut watched, &mut missing)?
+            }
         };
         let verdict = Verdict {
             images: watched.iter().map(|image| image.planned.clone()).collect(),
@@ -72,97 +74,21 @@ impl Patcher {
             choices,
             watched,
         );
-        Ok(decided)
-    }
-
-    /// Patches the children of an index that the engine runs natively, and puts them into a new index.
-    async fn index(
-        self: &Arc<Self>,
-        place: &Place,
-        original: &Manifest,
-        children: &[Descriptor],
-        choices: Choices,
-        watched: &mut Vec<Watched>,
-    ) -> Result<Verdict, PatchError> {
-        let workers = self.parts.engine.platforms().await?;
-        let native = |platform: &Platform| workers.iter().any(|worker| worker.same(platform));
-        let natives = children
-            .iter()
-            .filter(|child| child.platform.as_ref().is_some_and(native));
-        let natives: Vec<_> = natives.collect();
-        if natives.len() > MAX_NATIVES {
-            return Err(PatchError::Unsupported(format!(
-                "it has {} images for the builder's platforms",
-                natives.len()
-            )));
-        }
-        let patches = natives
-            .into_iter()
-            .map(|child| self.child(place, &original.digest, child, choices));
-        let results = try_join_all(patches).await?;
-        if results.is_empty()
-            && children
-                .iter()
-                .any(|child| child.platform.as_ref().is_some_and(is_linux))
-        {
-            let platforms = list(children.iter().filter_map(|child| child.platform.as_ref()));
-            return Err(PatchError::NoWorker {
-                platforms,
-                workers: list(&workers),
-            });
-        }
-        let (mut patched, mut verdict, mut notes, mut failure) = (HashMap::new(), Verdict::default(), Vec::new(), None);
-        for (digest, result) in results {
-            match result {
-                Ok(outcome) => {
-                    notes.push(outcome.note);
-                    watched.push(outcome.watched);
-                    patched.extend(outcome.patched.map(|manifest| (digest, manifest)));
-                }
-                Err(error) => {
-                    tracing::warn!(image.repository = %place, image.digest = %digest, error = chain(&error), "a platform was not patched");
-                    failure = Some(error);
-                }
-            }
-        }
-        verdict.note = notes.join("; ");
-        // A platform that fails keeps its original descriptor, unless no other was patched.
-        match failure {
-            Some(error) if patched.is_empty() => return Err(error),
-            _ if patched.is_empty() => return Ok(verdict),
-            _ => {}
-        }
-        let index = assemble::index(original, &patched, &place.to_string())?;
-        verdict.made = patched.into_values().chain([index]).collect();
-        Ok(verdict)
-    }
-
-    /// One child of an index. Only what concerns all of them is an error of the whole.
-    async fn child(
-        self: &Arc<Self>,
-        place: &Place,
-        index: &Digest,
-        child: &Descriptor,
-        choices: Choices,
-    ) -> Result<(Digest, Result<Outcome, PatchError>), PatchError> {
-        let digest = child.digest.clone();
-        let readable = self.parts.library.may_read(place, &digest).await?;
-        let manifest = self.parts.resolver.digest(place, &digest, readable).await?;
-        let part = child.platform.as_ref().map(|platform| (index, platform));
-        let outcome = self.image(place, &manifest, part, choices).await;
-        Ok((digest, outcome))
+        Ok((decided, missing))
     }
 
     /// Patches one image, which may be part of an index. The patched configuration is in the store when this returns.
-    async fn image(
+    pub(super) async fn image(
         self: &Arc<Self>,
         place: &Place,
         image: &Manifest,
         part: Option<(&Digest, &Platform)>,
         choices: Choices,
+        urgency: &Urgency,
     ) -> Result<Outcome, PatchError> {
         let docker = image.media_type == media_type::DOCKER_MANIFEST;
-        let Some(subject) = subject(place, image, part, &self.parts.library, &self.parts.catalog).await? else {
+        let subject = subject(place, image, part, &self.parts.library, &self.parts.catalog).await?;
+        let Some(subject) = subject.filter(|subject| choices.select(&subject.platform)) else {
             return Ok(Outcome {
                 watched: Watched {
                     planned: Planned {
@@ -178,7 +104,7 @@ impl Patcher {
             });
         };
         let mut planned = self.plan(&subject, choices).await?;
-        let mut made = self.made(&subject, planned.plan.as_ref()).await;
+        let mut made = self.made(&subject, planned.plan.as_ref(), choices, urgency).await;
         if let Err(PatchError::Engine(EngineError::NotOffered { reason })) = &made {
             // A repository that has moved on has something newer: one more look, and one more try.
             tracing::info!(image.digest = %image.digest, reason, "the plan is out of date");
@@ -186,7 +112,7 @@ impl Patcher {
             let newer = self.plan(&subject, choices).await?;
             if newer.plan != planned.plan {
                 planned = newer;
-                made = self.made(&subject, planned.plan.as_ref()).await;
+                made = self.made(&subject, planned.plan.as_ref(), choices, urgency).await;
             }
         }
         let layer = made?;
@@ -214,11 +140,34 @@ impl Patcher {
     }
 
     /// The layer of a plan, made once however many ask; nothing when there is no plan.
-    async fn made(self: &Arc<Self>, subject: &Subject, plan: Option<&Plan>) -> Result<Option<PatchLayer>, PatchError> {
+    async fn made(
+        self: &Arc<Self>,
+        subject: &Subject,
+        plan: Option<&Plan>,
+        choices: Choices,
+        urgency: &Urgency,
+    ) -> Result<Option<PatchLayer>, PatchError> {
         let Some(plan) = plan else { return Ok(None) };
         let (plan, subject) = (plan.clone(), subject.clone());
-        let flight = self.layers.join(plan.key(), || Arc::clone(self).layer(plan, subject));
-        Ok(Some(flight.result().await??))
+        // A run that may not be emulated is none for those who would have it so, and the other way round.
+        let key = (plan.key(), choices.emulation);
+        let flight = self.layers.launch(key, |urgency| {
+            let order = Order {
+                urgency,
+                emulation: choices.emulation,
+                ..Order::default()
+            };
+            Arc::clone(self).layer(plan, subject, order)
+        });
+        // Whoever waits for the image waits for its layer, also when that was begun while nobody did.
+        let theirs = flight.urgency().clone();
+        let mut made = pin!(flight.result());
+        tokio::select! {
+            biased;
+            made = &mut made => return Ok(Some(made??)),
+            () = urgency.raised() => theirs.raise(),
+        }
+        Ok(Some(made.await??))
     }
 
     /// What the scanners' findings come to.
@@ -234,7 +183,7 @@ impl Patcher {
     }
 
     /// Carries out a plan, unless its layer is known and fresh.
-    async fn layer(self: Arc<Self>, plan: Plan, subject: Subject) -> Made {
+    async fn layer(self: Arc<Self>, plan: Plan, subject: Subject, order: Order) -> Made {
         let key = plan.key();
         if let Some((layer, made_at)) = self.parts.catalog.layer(&key).await?
             // Exact versions do not age; what a repository offers beyond a report's fix does.
@@ -253,38 +202,30 @@ impl Patcher {
             packages: packages.map(Arc::new),
             own_tool: self.settings.packages != PackageSource::Fetched,
         };
-        let _slot = self.slots.acquire().await.map_err(|_| Interrupted)?;
         let workers = self.parts.engine.platforms().await?;
-        if !workers.iter().any(|worker| worker.same(&plan.platform)) {
-            return Err(PatchError::NoWorker {
-                platforms: plan.platform.to_string(),
-                workers: list(&workers),
-            });
+        if !workers.allow(&plan.platform, order.emulation) {
+            return Err(no_worker(plan.platform.to_string(), &workers, order.emulation));
         }
-        tracing::info!(plan.key = key, image.digest = %plan.image, image.repository = base.name, "patching");
-        let layer = match self.parts.engine.run(&plan, &base).await? {
-            Some(raw) => {
-                let files = base.packages.filter(|_| raw.from_packages);
-                let below = inspect::layers(
-                    &subject.manifest,
-                    &subject.place,
-                    &self.parts.library,
-                    &self.parts.catalog,
-                );
-                let below = below.await?.unwrap_or_default();
-                let finishing = finish::Finishing {
-                    plan: plan.clone(),
-                    before: Arc::clone(&subject.inventory),
-                    below,
-                    packages: files.map(|packages| packages.files.clone()).unwrap_or_default(),
-                };
-                finishing.finish(raw, &self.parts.blobs, &self.parts.scratch).await?
-            }
-            None => None,
+        let build = self.parts.builds.begin(&plan, &base);
+        let order = Order {
+            log: build.log(),
+            ..order
         };
-        let layer = layer.ok_or_else(|| {
-            let names: Vec<&str> = plan.upgrades.iter().map(|upgrade| upgrade.name.as_str()).collect();
-            PatchError::Unproven(format!("its package manager upgraded none of {}", names.join(", ")))
+        tracing::info!(plan.key = key, image.digest = %plan.image, image.repository = base.name, "patching");
+        let raw = self.parts.engine.run(&plan, &base, &order).await;
+        let made = match raw {
+            Ok(raw) => self.believed(raw, &plan, &subject, base.packages).await,
+            Err(error) => Err(error.into()),
+        };
+        let failure = made.as_ref().err().map(|error| chain(error));
+        let kept = build.end(failure).await;
+        let layer = made.map_err(|error| match (error, kept) {
+            (PatchError::Engine(error), Some(path)) => {
+                tracing::warn!(plan.key = key, image.digest = %plan.image, build.log = %path.display(), "a build failed, its log is kept");
+                // Who may see the log knows where it is by this.
+                PatchError::Engine(error.told(|text| format!("{text} (build log {})", &key[..16])))
+            }
+            (error, _) => error,
         })?;
         self.parts.catalog.put_layer(&key, &layer).await?;
         Ok(layer)
@@ -320,6 +261,50 @@ impl Patcher {
             Err(error) => Err(error),
         }
     }
+
+    /// The layer that an engine made, when it shows what was planned.
+    async fn believed(
+        &self,
+        raw: Option<RawLayer>,
+        plan: &Plan,
+        subject: &Subject,
+        packages: Option<Arc<Packages>>,
+    ) -> Made {
+        let layer = match raw {
+            Some(raw) => {
+                let files = packages.filter(|_| raw.from_packages);
+                let below = inspect::layers(
+                    &subject.manifest,
+                    &subject.place,
+                    &self.parts.library,
+                    &self.parts.catalog,
+                );
+                let below = below.await?.unwrap_or_default();
+                let finishing = finish::Finishing {
+                    plan: plan.clone(),
+                    before: Arc::clone(&subject.inventory),
+                    below,
+                    packages: files.map(|packages| packages.files.clone()).unwrap_or_default(),
+                };
+                finishing.finish(raw, &self.parts.blobs, &self.parts.scratch).await?
+            }
+            None => None,
+        };
+        layer.ok_or_else(|| {
+            let names: Vec<&str> = plan.upgrades.iter().map(|upgrade| upgrade.name.as_str()).collect();
+            PatchError::Unproven(format!("its package manager upgraded none of {}", names.join(", ")))
+        })
+    }
+}
+
+/// Nobody can patch these platforms.
+pub(super) fn no_worker(platforms: String, workers: &Platforms, emulation: bool) -> PatchError {
+    let workers = if emulation || workers.emulated.is_empty() {
+        workers.to_string()
+    } else {
+        format!("{workers} (emulation = \"never\")")
+    };
+    PatchError::NoWorker { platforms, workers }
 }
 
 /// What was done to an image and what was left out, for people.
@@ -331,7 +316,7 @@ fn note(layer: Option<&PatchLayer>, left_out: &[LeftOut]) -> String {
     [done].into_iter().chain(left).collect::<Vec<_>>().join("; ")
 }
 
-fn list<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> String {
+pub(super) fn list<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> String {
     platforms
         .into_iter()
         .map(ToString::to_string)

@@ -10,11 +10,10 @@ use moka::future::Cache;
 use patchport_config::{Patch as Settings, Terms};
 use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::roster::Roster;
-use super::{Parts, PatchError, PatchLayer};
+use super::{EngineError, Parts, PatchError, PatchLayer};
 use crate::catalog::Decision;
 use crate::flight::{Flight, Flights};
 use crate::plan::Choices;
@@ -42,8 +41,8 @@ pub struct Patcher {
     failures: Cache<Key, Failed>,
     pub(super) roster: Roster,
     jobs: Flights<Key, Result<Decision, PatchError>>,
-    pub(super) layers: Flights<String, Made>,
-    pub(super) slots: Arc<Semaphore>,
+    /// By the key of the plan, and whether an emulator will do.
+    pub(super) layers: Flights<(String, bool), Made>,
 }
 
 impl Patcher {
@@ -59,7 +58,6 @@ impl Patcher {
             roster: Roster::default(),
             jobs: Flights::new(tasks.clone()),
             layers: Flights::new(tasks),
-            slots: Arc::new(Semaphore::new(settings.concurrency as usize)),
             settings,
         })
     }
@@ -79,7 +77,8 @@ impl Patcher {
         let choices = Choices::new(terms, &self.settings);
         let key = (place.to_string(), original.digest.clone(), choices.to_string());
         let decision = match self.known(place, &key).await? {
-            Some(decision) if self.is_fresh(&decision) => decision,
+            // One that is not whole is due as soon as its failure has paused.
+            Some(decision) if self.is_fresh(&decision) && !self.failures.contains_key(&key) => decision,
             Some(decision) => {
                 // Due for another look: the old answer stands until there is a new one.
                 if self.failure(&key).await.is_none() {
@@ -92,6 +91,7 @@ impl Patcher {
                     return Err(failure);
                 }
                 let job = self.start(place, original, choices, &key);
+                job.urgency().raise();
                 tokio::time::timeout_at(deadline, job.result())
                     .await
                     .map_err(|_| PatchError::Late)???
@@ -174,7 +174,10 @@ impl Patcher {
     /// Remembers a failure that would come again; the pause doubles each time, up to `refresh_after`.
     async fn remember(&self, key: &Key, error: &PatchError) {
         // A repository that is away is back when it is back: only what fails in the image itself is tried ever less often.
-        let doubles = !matches!(error, PatchError::Scan(_));
+        let doubles = !matches!(
+            error,
+            PatchError::Scan(_) | PatchError::Engine(EngineError::Unreachable { .. })
+        );
         let before = self.failures.get(key).await.filter(|_| doubles);
         let before = before.map(|failed| failed.pause * 2);
         let pause = before
@@ -189,7 +192,7 @@ impl Patcher {
         self.failures.insert(key.clone(), failed).await;
     }
 
-    /// Starts the job of an image, or joins it.
+    /// Starts the job of an image, or joins it. Who waits for it says so, or it goes last.
     pub(super) fn start(
         self: &Arc<Self>,
         place: &Place,
@@ -197,17 +200,23 @@ impl Patcher {
         choices: Choices,
         key: &Key,
     ) -> Flight<Result<Decision, PatchError>> {
-        self.jobs.join(key.clone(), || {
+        self.jobs.launch(key.clone(), |urgency| {
             let (patcher, place, original, key) = (Arc::clone(self), place.clone(), original.clone(), key.clone());
             async move {
                 let started = Instant::now();
-                let result = patcher.run(&place, &original, choices).await;
+                let (result, missing) = match patcher.run(&place, &original, choices, &urgency).await {
+                    Ok((decision, missing)) => (Ok(decision), missing),
+                    Err(error) => (Err(error), None),
+                };
                 let (name, source) = (&key.0, &key.1);
                 let elapsed_s = started.elapsed().as_secs_f64();
                 match &result {
                     Ok(decision) => {
                         patcher.decisions.insert(key.clone(), decision.clone()).await;
-                        patcher.failures.invalidate(&key).await;
+                        match &missing {
+                            Some(error) => patcher.remember(&key, error).await,
+                            None => patcher.failures.invalidate(&key).await,
+                        }
                         tracing::info!(image.repository = %name, image.digest = %source, served.digest = %decision.served, note = decision.note, elapsed_s, "patch job done");
                     }
                     Err(error) => {

@@ -22,6 +22,7 @@ use crate::upstream::Upstream;
 mod bench;
 mod failures;
 mod indexes;
+mod workers;
 
 #[tokio::test]
 async fn an_image_is_patched_and_all_of_it_is_there_when_its_manifest_is() {

@@ -90,6 +90,8 @@ impl Inputs {
                 cache_scope: CacheScope::Repository,
                 selection: Selection::Outdated,
                 major_upgrades: false,
+                platforms: Platforms::ALL,
+                emulation: false,
             },
         }
     }
@@ -360,4 +362,37 @@ fn there_is_no_plan_for_nothing_and_none_without_a_package_manager() {
     let refused = inputs.plan(&found(&[offer("libc6", "1.1")])).unwrap_err();
     assert!(refused.to_string().contains("distroless"), "{refused}");
     assert!(refused.to_string().contains("libc6"), "{refused}");
+}
+
+#[test]
+fn choices_have_names_of_their_own_that_can_be_read_back() {
+    let settings = patchport_config::Patch::default();
+    for (text, expected) in [
+        ("outdated", (false, false, "all")),
+        ("fixable:high major", (true, false, "all")),
+        ("security emulated", (false, true, "all")),
+        (
+            "outdated platforms=linux/amd64,linux/arm64",
+            (false, false, "linux/amd64,linux/arm64"),
+        ),
+        (
+            "outdated major emulated platforms=linux/arm/v7",
+            (true, true, "linux/arm/v7"),
+        ),
+    ] {
+        let choices = Choices::parse(text, &settings).expect(text);
+        assert_eq!(choices.to_string(), text);
+        let found = (choices.major_upgrades, choices.emulation, choices.platforms.to_string());
+        assert_eq!(found, (expected.0, expected.1, expected.2.to_owned()), "{text}");
+    }
+    for text in [
+        "",
+        "all",
+        "outdated minor",
+        "outdated  major",
+        "outdated platforms=",
+        "outdated platforms=linux/x",
+    ] {
+        assert!(Choices::parse(text, &settings).is_none(), "{text:?}");
+    }
 }

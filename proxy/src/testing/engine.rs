@@ -12,7 +12,7 @@ use patchport_oci::Platform;
 use tempfile::NamedTempFile;
 
 use super::Gate;
-use crate::patch::{Base, Engine, EngineError, RawLayer};
+use crate::patch::{Base, Engine, EngineError, Order, Platforms, RawLayer};
 use crate::plan::Plan;
 
 /// When the runs of the fake began: after every time that the kit puts into a layer.
@@ -35,7 +35,7 @@ type Outcomes = Box<dyn Fn(&Plan) -> Outcome + Send>;
 
 /// The engine.
 pub(crate) struct FakeEngine {
-    platforms: Vec<Platform>,
+    platforms: Mutex<Result<Platforms, EngineError>>,
     outcome: Mutex<Outcomes>,
     runs: AtomicUsize,
 }
@@ -45,7 +45,10 @@ impl FakeEngine {
     pub(crate) fn new(architectures: &[&str], outcome: Outcome) -> Self {
         let platforms = architectures.iter().map(|name| Platform::new("linux", name, ""));
         Self {
-            platforms: platforms.collect(),
+            platforms: Mutex::new(Ok(Platforms {
+                native: platforms.collect(),
+                emulated: vec![],
+            })),
             outcome: Mutex::new(Box::new(move |_| outcome.clone())),
             runs: AtomicUsize::default(),
         }
@@ -56,6 +59,20 @@ impl FakeEngine {
         *self.outcome.lock().unwrap() = Box::new(outcome);
     }
 
+    /// Emulates linux on these architectures.
+    pub(crate) fn emulating(self, architectures: &[&str]) -> Self {
+        if let Ok(platforms) = self.platforms.lock().unwrap().as_mut() {
+            let emulated = architectures.iter().map(|name| Platform::new("linux", name, ""));
+            platforms.emulated = emulated.collect();
+        }
+        self
+    }
+
+    /// Answers so from now on when it is asked how it is.
+    pub(crate) fn answer(&self, platforms: Result<Platforms, EngineError>) {
+        *self.platforms.lock().unwrap() = platforms;
+    }
+
     /// How many runs have begun.
     pub(crate) fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
@@ -64,11 +81,11 @@ impl FakeEngine {
 
 #[async_trait]
 impl Engine for FakeEngine {
-    async fn platforms(&self) -> Result<Vec<Platform>, EngineError> {
-        Ok(self.platforms.clone())
+    async fn platforms(&self) -> Result<Platforms, EngineError> {
+        self.platforms.lock().unwrap().clone()
     }
 
-    async fn run(&self, plan: &Plan, _: &Base) -> Result<Option<RawLayer>, EngineError> {
+    async fn run(&self, plan: &Plan, _: &Base, _: &Order) -> Result<Option<RawLayer>, EngineError> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         let mut outcome = (self.outcome.lock().unwrap())(plan);
         loop {

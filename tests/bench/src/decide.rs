@@ -142,5 +142,7 @@ fn choices() -> Choices {
         cache_scope: settings.cache_scope,
         selection: patchport_config::Selection::Outdated,
         major_upgrades: false,
+        platforms: patchport_config::Platforms::ALL,
+        emulation: false,
     }
 }

@@ -128,7 +128,7 @@ impl Bench {
 pub(super) fn patcher(
     catalog: &Catalog,
     blobs: &Arc<Blobs>,
-    engine: &Arc<FakeEngine>,
+    engine: &Arc<impl Engine + 'static>,
     scanner: &Arc<FakeScanner>,
     tasks: &Tasks,
     scratch: &std::path::Path,
@@ -144,6 +144,7 @@ pub(super) fn patcher(
         blobs: Arc::clone(blobs),
         scanners: Scanners::new(vec![Arc::clone(scanner) as _], Duration::from_secs(60)),
         engine: Arc::clone(engine) as Arc<dyn Engine>,
+        builds: builds::Builds::new(scratch.join("builds")),
         scratch: scratch.to_owned(),
     };
     Patcher::new(parts, settings, tasks.clone())

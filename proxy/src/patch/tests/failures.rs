@@ -21,7 +21,7 @@ async fn a_failed_upgrade_is_not_tried_again_at_once_and_a_builder_that_is_away_
         let original = bench.push(&debian().build());
         for _ in 0..2 {
             let failed = bench.patched(&original).await.unwrap_err();
-            assert_eq!(failed.to_string(), error.to_string(), "{name}");
+            assert!(failed.to_string().starts_with(&error.to_string()), "{name}: {failed}");
         }
         assert_eq!(bench.engine.runs(), runs, "{name}");
         assert_eq!(bench.decision(&original).await, None, "{name}");

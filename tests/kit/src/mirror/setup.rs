@@ -107,10 +107,16 @@ impl Setup {
     }
 
     /// Uses this BuildKit.
-    pub fn buildkit(mut self, address: &str) -> Self {
+    pub fn buildkit(self, address: &str) -> Self {
+        self.buildkits(&[address])
+    }
+
+    /// Uses these BuildKits.
+    pub fn buildkits(mut self, addresses: &[&str]) -> Self {
         self.settings
             .retain(|(section, line)| section != "buildkit" || !line.starts_with("address"));
-        self.set("buildkit", &format!("address = \"{address}\""))
+        // Strings of TOML's basic kind are written as Rust's are.
+        self.set("buildkit", &format!("address = {addresses:?}"))
     }
 
     /// Sets a variable in the mirror's environment.

@@ -1,0 +1,137 @@
+//! The children of an index: which are patched, all at the same time, and the new index that holds them.
+//!
+//! What is not patched keeps its descriptor; a platform that failed is missing, and the job is told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use patchport_oci::{Descriptor, Digest, Manifest};
+
+use super::PatchError;
+use super::image::{NOTHING, Outcome, list, no_worker};
+use super::job::Patcher;
+use super::roster::Watched;
+use crate::assemble;
+use crate::catalog::Verdict;
+use crate::flight::Urgency;
+use crate::plan::Choices;
+use crate::respond::chain;
+use crate::route::Place;
+use crate::subject::is_linux;
+
+/// More images for our platforms than any real index has.
+const MAX_PLATFORMS: usize = 16;
+
+impl Patcher {
+    /// Patches the children of an index that the rule selects and a worker runs, all at the same time. The others are named.
+    pub(super) async fn children(
+        self: &Arc<Self>,
+        place: &Place,
+        original: &Manifest,
+        children: &[Descriptor],
+        choices: Choices,
+        urgency: &Urgency,
+    ) -> Result<Children, PatchError> {
+        let selected = |child: &&Descriptor| {
+            let platform = child.platform.as_ref();
+            platform.is_some_and(|platform| is_linux(platform) && choices.select(platform))
+        };
+        let selected: Vec<&Descriptor> = children.iter().filter(selected).collect();
+        if selected.is_empty() {
+            return Ok(Children::default());
+        }
+        let workers = self.parts.engine.platforms().await?;
+        let allowed = |child: &&Descriptor| {
+            let platform = child.platform.as_ref();
+            platform.is_some_and(|platform| workers.allow(platform, choices.emulation))
+        };
+        let (ours, others): (Vec<&Descriptor>, Vec<&Descriptor>) = selected.into_iter().partition(allowed);
+        let others = list(others.into_iter().filter_map(|child| child.platform.as_ref()));
+        if ours.is_empty() {
+            return Err(no_worker(others, &workers, choices.emulation));
+        }
+        if ours.len() > MAX_PLATFORMS {
+            let reason = format!("it has {} images for the workers' platforms", ours.len());
+            return Err(PatchError::Unsupported(reason));
+        }
+        let patches = ours
+            .into_iter()
+            .map(|child| self.child(place, &original.digest, child, choices, urgency));
+        let results = try_join_all(patches).await?;
+        Ok(Children { results, others })
+    }
+
+    /// One child of an index. Only what concerns all of them is an error of the whole.
+    async fn child(
+        self: &Arc<Self>,
+        place: &Place,
+        index: &Digest,
+        child: &Descriptor,
+        choices: Choices,
+        urgency: &Urgency,
+    ) -> Result<(Digest, Result<Outcome, PatchError>), PatchError> {
+        let digest = child.digest.clone();
+        let readable = self.parts.library.may_read(place, &digest).await?;
+        let manifest = self.parts.resolver.digest(place, &digest, readable).await?;
+        let part = child.platform.as_ref().map(|platform| (index, platform));
+        let outcome = self.image(place, &manifest, part, choices, urgency).await;
+        Ok((digest, outcome))
+    }
+}
+
+/// What became of the children of an index.
+#[derive(Default)]
+pub(super) struct Children {
+    /// Those that were to be patched.
+    results: Vec<(Digest, Result<Outcome, PatchError>)>,
+    /// The platforms that no worker runs.
+    others: String,
+}
+
+/// Puts the patched children into a new index. A platform that fails keeps its original descriptor and is missing, unless no other
+/// was patched: then all has failed.
+pub(super) fn indexed(
+    place: &Place,
+    original: &Manifest,
+    children: Children,
+    watched: &mut Vec<Watched>,
+    missing: &mut Option<PatchError>,
+) -> Result<Verdict, PatchError> {
+    let (mut patched, mut notes) = (HashMap::new(), Vec::new());
+    for (digest, result) in children.results {
+        match result {
+            Ok(outcome) => {
+                notes.push(outcome.note);
+                watched.push(outcome.watched);
+                patched.extend(outcome.patched.map(|manifest| (digest, manifest)));
+            }
+            Err(error) => {
+                tracing::warn!(image.repository = %place, image.digest = %digest, error = chain(&error), "a platform was not patched");
+                notes.push(format!("{digest} left as it is: {}", chain(&error)));
+                *missing = Some(error);
+            }
+        }
+    }
+    if !children.others.is_empty() {
+        notes.push(format!("no worker runs {}", children.others));
+    }
+    if notes.is_empty() {
+        notes.push(NOTHING.to_owned());
+    }
+    let note = notes.join("; ");
+    let made = match missing.take() {
+        Some(error) if patched.is_empty() => return Err(error),
+        _ if patched.is_empty() => vec![],
+        failure => {
+            *missing = failure;
+            let index = assemble::index(original, &patched, &place.to_string())?;
+            patched.into_values().chain([index]).collect()
+        }
+    };
+    Ok(Verdict {
+        made,
+        note,
+        images: vec![],
+    })
+}
