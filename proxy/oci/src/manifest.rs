@@ -65,6 +65,8 @@ pub struct Manifest {
     pub media_type: &'static str,
     /// What it refers to.
     pub content: Content,
+    /// The manifest that it is about, by its own word.
+    pub subject: Option<Digest>,
 }
 
 /// What a manifest refers to.
@@ -117,6 +119,8 @@ struct Raw {
     layers: Option<Vec<Descriptor>>,
     #[serde(default)]
     manifests: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    subject: Option<Descriptor>,
 }
 
 impl Manifest {
@@ -148,12 +152,17 @@ impl Manifest {
         // A struct refuses a key of its own that stands twice; keys that it does not know are nobody's concern.
         let parsed = serde_json::from_slice::<Raw>(&bytes).map_err(|error| error.to_string());
         let checked = parsed.and_then(|raw| spelled_exactly(&bytes).map(|()| raw));
-        match checked.and_then(|raw| content(raw, media_type::essence(content_type))) {
-            Ok((media_type, content)) => Ok(Self {
+        let read = checked.and_then(|mut raw| {
+            let subject = raw.subject.take().map(|subject| subject.digest);
+            content(raw, media_type::essence(content_type)).map(|(media_type, content)| (media_type, content, subject))
+        });
+        match read {
+            Ok((media_type, content, subject)) => Ok(Self {
                 bytes,
                 digest,
                 media_type,
                 content,
+                subject,
             }),
             Err(reason) => Err(ManifestError::Invalid { digest, reason }),
         }
@@ -172,11 +181,23 @@ impl Manifest {
     pub fn is_index(&self) -> bool {
         matches!(self.content, Content::Index { .. })
     }
+
+    /// Whether this is neither an index nor an image that a runtime could run: a signature, an SBOM, a chart.
+    pub fn is_artifact(&self) -> bool {
+        match &self.content {
+            Content::Image { config, layers } => {
+                !media_type::is_image_config(&config.media_type)
+                    || layers.is_empty()
+                    || !layers.iter().all(|layer| media_type::is_layer(&layer.media_type))
+            }
+            Content::Index { .. } => false,
+        }
+    }
 }
 
 /// Go's decoder takes `Manifests` for `manifests`, ours does not: refuse what the two would read differently.
 fn spelled_exactly(bytes: &[u8]) -> Result<(), String> {
-    const KEYS: [&str; 5] = ["schemaVersion", "mediaType", "config", "layers", "manifests"];
+    const KEYS: [&str; 6] = ["schemaVersion", "mediaType", "config", "layers", "manifests", "subject"];
     let keys: BTreeMap<String, IgnoredAny> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let odd = keys
         .keys()

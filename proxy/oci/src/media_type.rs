@@ -20,6 +20,8 @@ pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// OCI layer, gzip.
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// A configuration that an artifact does not have: `{}`.
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// Docker layer, gzip. Docker's schema 2 has no registered name for zstd.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 

@@ -24,13 +24,21 @@ pub enum Route<'a> {
         /// The blob.
         digest: Digest,
     },
+    /// `/v2/<name>/referrers/<digest>`
+    /// ([listing referrers](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers)).
+    Referrers {
+        /// Repository, perhaps with an upstream in front.
+        name: &'a str,
+        /// What is referred to.
+        digest: Digest,
+    },
 }
 
 /// Why a path is no route.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RouteError {
     /// The path is not part of the pull API.
-    #[error("`{0}` is not served here: this mirror serves /v2/, manifests and blobs")]
+    #[error("`{0}` is not served here: this mirror serves /v2/, manifests, blobs and referrers")]
     NotServed(String),
     /// The reference is malformed.
     #[error(transparent)]
@@ -62,6 +70,10 @@ impl<'a> Route<'a> {
                 reference: last.parse().map_err(RouteError::Reference)?,
             }),
             "blobs" => Ok(Self::Blob {
+                name,
+                digest: last.parse().map_err(RouteError::Digest)?,
+            }),
+            "referrers" => Ok(Self::Referrers {
                 name,
                 digest: last.parse().map_err(RouteError::Digest)?,
             }),
@@ -108,6 +120,13 @@ mod tests {
                 })
             );
         }
+        assert_eq!(
+            Route::parse(&format!("/v2/a/b/referrers/{DIGEST}")),
+            Ok(Route::Referrers {
+                name: "a/b",
+                digest: DIGEST.parse().unwrap()
+            })
+        );
     }
 
     #[test]
@@ -132,7 +151,12 @@ mod tests {
         ] {
             assert!(matches!(Route::parse(path), Err(RouteError::Reference(_))), "{path}");
         }
-        for path in ["/v2/a/blobs/", "/v2/a/blobs/latest", "/v2/a/blobs/sha256:..%2f..%2fetc"] {
+        for path in [
+            "/v2/a/blobs/",
+            "/v2/a/blobs/latest",
+            "/v2/a/blobs/sha256:..%2f..%2fetc",
+            "/v2/a/referrers/latest",
+        ] {
             assert!(matches!(Route::parse(path), Err(RouteError::Digest(_))), "{path}");
         }
     }
