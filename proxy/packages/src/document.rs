@@ -232,8 +232,25 @@ fn by_advisory(findings: &Findings) -> BTreeMap<&str, Vec<&Finding>> {
     advisories
 }
 
+/// The URL of an installed package that names just that: `pkg:deb/debian/libc6@2.36-9?arch=amd64&distro=debian-12`.
+#[must_use]
+pub fn package_url(inventory: &Inventory, package: &Installed) -> String {
+    purl::identity(&inventory.os, inventory.manager, package)
+}
+
+/// The URL of an image that names just its bytes: `pkg:oci/debian@sha256:...`.
+#[must_use]
+pub fn image_url(name: &str, digest: &str) -> String {
+    purl::image_identity(&Subject {
+        name,
+        digest,
+        platform: "",
+    })
+}
+
 /// Where people can read an advisory, where that is known.
-fn advisory_url(id: &str) -> Option<String> {
+#[must_use]
+pub fn advisory_url(id: &str) -> Option<String> {
     if !id
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-:._".contains(&byte))

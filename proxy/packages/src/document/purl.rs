@@ -11,6 +11,17 @@ use crate::version::{Family, Version};
 
 /// The URL of an installed package, such as `pkg:deb/debian/libc6@2.36-9?arch=amd64&distro=debian-12&upstream=glibc`.
 pub(crate) fn installed(os: &OsRelease, manager: Manager, package: &Installed) -> String {
+    let mut url = named(os, manager, package);
+    url.qualifier("upstream", &upstream(manager.family(), package));
+    url.text
+}
+
+/// The same without what is no part of its identity: statements match by what stands in the URL, and not all tools write that.
+pub(crate) fn identity(os: &OsRelease, manager: Manager, package: &Installed) -> String {
+    named(os, manager, package).text
+}
+
+fn named(os: &OsRelease, manager: Manager, package: &Installed) -> Url {
     let family = manager.family();
     let kind = match family {
         Family::Deb => "deb",
@@ -29,8 +40,7 @@ pub(crate) fn installed(os: &OsRelease, manager: Manager, package: &Installed) -
     if family == Family::Rpm && package.version.epoch() > 0 {
         url.qualifier("epoch", &package.version.epoch().to_string());
     }
-    url.qualifier("upstream", &upstream(family, package));
-    url.text
+    url
 }
 
 /// The URL of a language's package, such as `pkg:npm/%40babel/core@7.0.0`.
@@ -54,6 +64,13 @@ fn pypi_name(name: &str) -> String {
     let lower = name.to_lowercase();
     let words = lower.split(['-', '_', '.']).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-")
+}
+
+/// The URL of an image by its digest alone, such as `pkg:oci/debian@sha256:...`: it may be pulled by several names.
+pub(crate) fn image_identity(subject: &Subject<'_>) -> String {
+    let (repository, _) = subject.repository_and_tag();
+    let name = repository.rsplit('/').next().unwrap_or_default().to_lowercase();
+    Url::new("oci", "", &name, subject.digest).text
 }
 
 /// The URL of an image, such as `pkg:oci/debian@sha256:...?arch=amd64&repository_url=docker.io%2Flibrary%2Fdebian`.
