@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Admin, BuildKit, Cache, Config, Listener, Log, Patch, Rule, Scan, Server, Store, listener, repository, rule,
+    Admin, BuildKit, Cache, Config, Listener, Log, Patch, Rule, Scan, Server, Sign, Store, listener, repository, rule,
     upstream,
 };
 
@@ -24,6 +24,7 @@ pub(crate) struct Document {
     buildkit: BuildKit,
     patch: Patch,
     scan: Scan,
+    sign: Sign,
     listener: Vec<listener::Entry>,
     upstream: Vec<upstream::Entry>,
     rule: Vec<rule::Entry>,
@@ -41,6 +42,7 @@ impl Default for Document {
             buildkit: BuildKit::default(),
             patch: Patch::default(),
             scan: Scan::default(),
+            sign: Sign::default(),
             listener: vec![listener::Entry::built_in()],
             upstream: upstream::Entry::built_in(),
             rule: vec![rule::Entry::built_in()],
@@ -95,6 +97,7 @@ impl Document {
             buildkit: self.buildkit,
             patch: self.patch,
             scan: self.scan,
+            sign: self.sign,
             repositories: repositories.into_iter().flatten().collect(),
             upstreams: upstreams.into_iter().flatten().collect(),
             rules: rules.into_iter().flatten().collect(),
@@ -105,7 +108,7 @@ impl Document {
         if self.store.dir.as_os_str().is_empty() {
             problems.add("store.dir", "is empty");
         }
-        let durations: [(&str, Duration); 9] = [
+        let durations: [(&str, Duration); 10] = [
             ("server.shutdown_timeout", self.server.shutdown_timeout),
             ("cache.tag_ttl", self.cache.tag_ttl),
             ("cache.upstream_timeout", self.cache.upstream_timeout),
@@ -115,12 +118,14 @@ impl Document {
             ("patch.retry_after", self.patch.retry_after),
             ("scan.timeout", self.scan.timeout),
             ("scan.refresh", self.scan.refresh),
+            ("sign.timeout", self.sign.timeout),
         ];
         for (key, _) in durations.iter().filter(|(_, duration)| duration.is_zero()) {
             problems.add(*key, "must be more than zero");
         }
         self.buildkit.check(problems);
         self.scan.check(problems);
+        self.sign.check(problems);
     }
 }
 
@@ -204,6 +209,7 @@ impl From<&Config> for Document {
             buildkit: config.buildkit,
             patch: config.patch,
             scan: config.scan,
+            sign: config.sign,
         }
     }
 }

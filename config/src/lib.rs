@@ -23,6 +23,7 @@ mod scan;
 mod secret;
 mod selection;
 mod server;
+mod sign;
 mod store;
 mod upstream;
 mod url;
@@ -48,6 +49,7 @@ pub use scan::{Scan, Scanner};
 pub use secret::Secret;
 pub use selection::{Selection, SelectionError, Severity};
 pub use server::Server;
+pub use sign::Sign;
 pub use store::Store;
 pub use upstream::Upstream;
 pub use url::{Url, UrlError};
@@ -76,6 +78,8 @@ pub struct Config {
     pub patch: Patch,
     /// `[scan]`: how findings come about.
     pub scan: Scan,
+    /// `[sign]`: who signs patched images.
+    pub sign: Sign,
     /// `[[repository]]`: how package repositories are reached; the first entry that matches decides.
     pub repositories: Vec<Repository>,
     /// `[[upstream]]`: the closed table of registries; at least one, names are unique.

@@ -43,8 +43,10 @@ fn the_annotated_file_names_every_key() {
 
 /// The keys as the schema itself tells them: a wrong key is refused with the list of the right ones.
 fn keys_of_the_schema() -> Vec<(String, Vec<String>)> {
-    let tables =
-        ["store", "log", "server", "admin", "cache", "buildkit", "patch", "scan"].map(|name| format!("[{name}]"));
+    let tables = [
+        "store", "log", "server", "admin", "cache", "buildkit", "patch", "scan", "sign",
+    ]
+    .map(|name| format!("[{name}]"));
     let lists = ["listener", "upstream", "rule", "repository"].map(|name| format!("[[{name}]]"));
     let tables: Vec<_> = tables
         .into_iter()

@@ -39,11 +39,19 @@ const VALUES: &[(&str, &str)] = &[
     ),
     (
         "[cach]",
-        "FILE: cach: unknown key, expected one of `store`, `log`, `server`, `admin`, `cache`, `buildkit`, `patch`, `scan`, `listener`, `upstream`, `rule`, `repository`",
+        "FILE: cach: unknown key, expected one of `store`, `log`, `server`, `admin`, `cache`, `buildkit`, `patch`, `scan`, `sign`, `listener`, `upstream`, `rule`, `repository`",
     ),
     (
         "[cache]\nttl = 1",
         "FILE: cache.ttl: unknown key, expected one of `tag_ttl`, `upstream_timeout`, `stall_timeout`",
+    ),
+    (
+        "[sign]\nkey = \"a\"\nprogram = [\"b\"]",
+        "FILE: sign.program: is given together with key, keep one of them",
+    ),
+    (
+        "[sign]\nprogram = [\"\"]\ntimeout = \"0s\"",
+        "FILE: sign.timeout: must be more than zero\nFILE: sign.program: begins with an empty name, give a program and its arguments",
     ),
     (
         "[store]\ndirectory = \"/\"",
