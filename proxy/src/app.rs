@@ -20,6 +20,7 @@ use crate::answers::Answers;
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::depot::Depot;
+use crate::evidence::signature::Signer;
 use crate::handler::Handler;
 use crate::index::Indexes;
 use crate::library::Library;
@@ -27,6 +28,7 @@ use crate::patch::builds::Builds;
 use crate::patch::workers::Pool;
 use crate::patch::{self, Engine as _, Patcher};
 use crate::policy::Policy;
+use crate::referrers::Referrers;
 use crate::resolve::Resolver;
 use crate::respond::chain;
 use crate::route::{Site, Table};
@@ -89,6 +91,7 @@ impl App {
             scanners: Scanners::configured(&config.scan, path.as_deref(), &indexes, &library, &catalog),
             engine: Arc::clone(&workers) as Arc<dyn patch::Engine>,
             builds: builds.clone(),
+            signer: Signer::configured(&config.sign)?,
             scratch,
         };
         let patcher = Patcher::new(parts, config.patch, tasks.clone());
@@ -97,6 +100,7 @@ impl App {
             table,
             policy: Policy::new(config.rules),
             resolver,
+            referrers: Referrers::new(catalog.clone(), tasks.clone()),
             patcher,
             answers: Answers::default(),
             library,

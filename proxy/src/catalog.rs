@@ -15,6 +15,7 @@ use sqlx::{Row as _, Sqlite, Transaction};
 use crate::route::Place;
 
 mod patches;
+mod referrers;
 
 pub use patches::{Decided, Decision, Planned, Verdict};
 
@@ -195,7 +196,20 @@ impl Catalog {
 
     /// Whether a repository may read a digest: upstream showed it there, or we made it for what we published there.
     /// That some manifest mentions a digest is no reason: anybody can write a manifest, or copy one of ours.
+    /// What comes with an image of ours may be read where the image may.
     pub async fn may_read(&self, place: &Place, digest: &Digest) -> Result<bool, CatalogError> {
+        if self.is_shown(place, digest).await? {
+            return Ok(true);
+        }
+        for subject in self.subjects_here(place, digest).await? {
+            if self.is_shown(place, &subject).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn is_shown(&self, place: &Place, digest: &Digest) -> Result<bool, CatalogError> {
         let row = sqlx::query(
             "WITH RECURSIVE up(digest) AS (
                  VALUES (?1)
@@ -214,8 +228,16 @@ impl Catalog {
         Ok(row.is_some())
     }
 
-    /// The tags whose images in this repository lead to a digest.
+    /// The tags whose images in this repository lead to a digest. To an artifact lead those that lead to what it is about.
     pub async fn ways_to(&self, place: &Place, digest: &Digest) -> Result<Vec<Tag>, CatalogError> {
+        let mut ways = self.direct_ways(place, digest).await?;
+        for subject in self.subjects(digest).await? {
+            ways.extend(self.direct_ways(place, &subject).await?);
+        }
+        Ok(ways)
+    }
+
+    async fn direct_ways(&self, place: &Place, digest: &Digest) -> Result<Vec<Tag>, CatalogError> {
         let rows = sqlx::query(
             "WITH RECURSIVE up(digest) AS (
                  VALUES (?) UNION SELECT edges.parent FROM edges JOIN up ON edges.child = up.digest)
@@ -263,6 +285,14 @@ async fn put_manifest(transaction: &mut Transaction<'_, Sqlite>, manifest: &Mani
             .execute(&mut **transaction)
             .await
             .map_err(failed("record a reference"))?;
+    }
+    if let Some(subject) = manifest.subject.as_ref().filter(|_| manifest.is_artifact()) {
+        sqlx::query("INSERT INTO subjects (referrer, subject) VALUES (?, ?) ON CONFLICT (referrer) DO NOTHING")
+            .bind(manifest.digest.to_string())
+            .bind(subject.to_string())
+            .execute(&mut **transaction)
+            .await
+            .map_err(failed("record a subject"))?;
     }
     Ok(())
 }

@@ -16,12 +16,15 @@ use tokio::time::Instant;
 use crate::answers::{Answer, Answers};
 use crate::blobs::BlobError;
 use crate::catalog::{Catalog, CatalogError};
+use crate::evidence::signature;
 use crate::library::{Library, LibraryError};
 use crate::patch::{PatchError, Patcher};
 use crate::policy::{Decision, Denial, Policy};
+use crate::referrers::{List, Referrers};
 use crate::resolve::{ResolveError, Resolver};
 use crate::respond::{self, Body};
 use crate::route::{Place, Route, RouteError, Table};
+use crate::subject;
 
 /// How long a blob may take to begin: clients give up after 30 s.
 const BLOB_PATIENCE: Duration = Duration::from_secs(25);
@@ -77,6 +80,8 @@ pub struct Handler {
     pub policy: Policy,
     /// Tags and digests to manifests.
     pub resolver: Arc<Resolver>,
+    /// What refers to manifests.
+    pub referrers: Arc<Referrers>,
     /// Originals to patched images.
     pub patcher: Arc<Patcher>,
     /// Answers that stand.
@@ -111,6 +116,10 @@ impl Handler {
                 };
                 Ok(respond::manifest(&answer, request.headers().get(IF_NONE_MATCH)))
             }
+            Route::Referrers(place, digest, artifact_type) => {
+                let list = self.referrers(&place, &digest).await?;
+                Ok(respond::referrers(&list, artifact_type.as_deref()))
+            }
             Route::Blob(place, digest) if head => self.blob_head(&place, &digest).await,
             Route::Blob(place, digest) => self.blob(&place, &digest, request.headers()).await,
         }
@@ -124,8 +133,11 @@ impl Handler {
             Decision::Pass => None,
             Decision::Patch(terms) => Some(terms),
         };
+        if let Some(signature) = self.signature(place, tag).await? {
+            return Ok(signature);
+        }
         let original = self.resolver.tag(place, tag).await?;
-        let Some(terms) = terms else {
+        let Some(terms) = terms.filter(|_| subject::may_be_patched(&original)) else {
             return Ok(Answer {
                 manifest: original,
                 warning: None,
@@ -150,6 +162,32 @@ impl Handler {
             Err(error) => self.fall_back(place, tag, original, terms, error).await?,
         };
         Ok(self.answers.settle(place, tag, &source, answer, started).await)
+    }
+
+    /// Our signature of an image that we made, under the tag that cosign gives it; nothing for any other tag.
+    async fn signature(&self, place: &Place, tag: &Tag) -> Result<Option<Answer>, Failure> {
+        let Some(subject) = signature::signed_by(tag) else {
+            return Ok(None);
+        };
+        if !self.library.may_read(place, &subject).await? {
+            return Ok(None);
+        }
+        let Some(digest) = signature::find(&self.catalog.referrers(place, &subject).await?) else {
+            return Ok(None);
+        };
+        self.pass_gate(place, &subject).await?;
+        let manifest = self.resolver.held(&digest).await?;
+        Ok(manifest.map(|manifest| Answer {
+            manifest,
+            warning: None,
+        }))
+    }
+
+    /// What refers to a manifest, if the gate is open for that.
+    async fn referrers(&self, place: &Place, digest: &Digest) -> Result<List, Failure> {
+        self.pass_gate(place, digest).await?;
+        let readable = self.library.may_read(place, digest).await?;
+        Ok(self.referrers.of(place, digest, readable).await?)
     }
 
     /// Makes the patcher's answer readable under the tag's repository before it leaves, and the tag's last one.
@@ -197,9 +235,25 @@ impl Handler {
 
     /// A manifest by digest: exactly those bytes, if the gate is open and the repository has them.
     async fn manifest(&self, place: &Place, digest: &Digest) -> Result<Manifest, Failure> {
-        self.pass_gate(place, digest).await?;
+        if let Err(closed) = self.pass_gate(place, digest).await {
+            return self.artifact(place, digest).await?.ok_or(closed);
+        }
         let readable = self.library.may_read(place, digest).await?;
         Ok(self.resolver.digest(place, digest, readable).await?)
+    }
+
+    /// A manifest that no tag has led to, but that upstream has listed as an artifact about another: if it says so itself, and the
+    /// gate is open for the other. From then on its blobs are open, too.
+    async fn artifact(&self, place: &Place, digest: &Digest) -> Result<Option<Manifest>, Failure> {
+        if !self.referrers.were_listed(place, digest) {
+            return Ok(None);
+        }
+        let readable = self.library.may_read(place, digest).await?;
+        let manifest = self.resolver.digest(place, digest, readable).await?;
+        match manifest.subject.as_ref().filter(|_| manifest.is_artifact()) {
+            Some(subject) if self.pass_gate(place, subject).await.is_ok() => Ok(Some(manifest)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether policy lets a digest of a repository out. Asks the catalog only where some rule closes the gate at all.

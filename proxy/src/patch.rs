@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use patchport_oci::{Digest, Manifest};
-use patchport_packages::inventory::Changes;
+use patchport_packages::inventory::{Changes, Installed};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
@@ -15,6 +15,8 @@ use crate::assemble::AssembleError;
 use crate::blobs::{BlobError, Blobs};
 use crate::catalog::{Catalog, CatalogError};
 use crate::depot::{Depot, DepotError};
+use crate::evidence::EvidenceError;
+use crate::evidence::signature::Signer;
 use crate::flight::{Interrupted, Urgency};
 use crate::inspect::InspectError;
 use crate::library::{Library, LibraryError};
@@ -27,6 +29,7 @@ use crate::store::StoreError;
 pub mod buildkit;
 pub mod builds;
 mod content;
+mod evidence;
 mod finish;
 mod image;
 mod index;
@@ -65,9 +68,15 @@ pub struct PatchLayer {
     pub epoch: u64,
     /// What the package database shows, before and after.
     pub changes: Changes,
+    /// The upgraded packages as the package database has them after.
+    #[serde(default)]
+    pub now: Vec<Installed>,
     /// The packages that were fetched for it; none when the image's own tool fetched them.
     #[serde(default)]
     pub packages: Vec<PackageFile>,
+    /// What made it, with its version; empty when that is not known.
+    #[serde(default)]
+    pub engine: String,
 }
 
 impl PatchLayer {
@@ -138,6 +147,8 @@ pub struct RawLayer {
     pub started: u64,
     /// Whether it was made from the packages that were fetched.
     pub from_packages: bool,
+    /// What made it, such as `buildkit v0.32.2`; empty when that cannot be told.
+    pub engine: String,
 }
 
 /// Why an engine made no layer.
@@ -237,6 +248,9 @@ pub enum PatchError {
     /// A blob cannot be had.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// What comes with a patched image cannot be made.
+    #[error(transparent)]
+    Evidence(Arc<EvidenceError>),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(Arc<CatalogError>),
@@ -273,7 +287,12 @@ impl PatchError {
             Self::Inspect(error) => {
                 matches!(**error, InspectError::Layer { .. } | InspectError::Packages { .. })
             }
-            Self::Unproven(_) | Self::Assemble(_) | Self::Unsupported(_) | Self::NoPlan(_) | Self::Scan(_) => true,
+            Self::Unproven(_)
+            | Self::Assemble(_)
+            | Self::Evidence(_)
+            | Self::Unsupported(_)
+            | Self::NoPlan(_)
+            | Self::Scan(_) => true,
             Self::Late
             | Self::NoWorker { .. }
             | Self::Resolve(_)
@@ -314,6 +333,12 @@ impl From<StoreError> for PatchError {
     }
 }
 
+impl From<EvidenceError> for PatchError {
+    fn from(error: EvidenceError) -> Self {
+        Self::Evidence(Arc::new(error))
+    }
+}
+
 impl From<AssembleError> for PatchError {
     fn from(error: AssembleError) -> Self {
         Self::Assemble(Arc::new(error))
@@ -338,6 +363,8 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// Where the logs of builds are kept.
     pub builds: builds::Builds,
+    /// Who signs what is made, if anybody.
+    pub signer: Option<Signer>,
     /// A folder for layers on their way.
     pub scratch: std::path::PathBuf,
 }

@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
-use patchport_oci::{ByteRange, Digest, ErrorCode, error};
+use patchport_oci::{ByteRange, Digest, ErrorCode, error, media_type};
+use serde_json::{Value, json};
 use tracing::Level;
 
 use crate::answers::Answer;
@@ -199,6 +200,23 @@ pub fn manifest(answer: &Answer, if_none_match: Option<&HeaderValue>) -> Respons
         headers.remove(CONTENT_LENGTH);
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
+    response
+}
+
+/// What refers to a manifest, perhaps of one artifact type only.
+pub fn referrers(list: &[Value], artifact_type: Option<&str>) -> Response<Body> {
+    let is_wanted = |descriptor: &&Value| artifact_type.is_none_or(|wanted| descriptor["artifactType"] == wanted);
+    let manifests: Vec<&Value> = list.iter().filter(is_wanted).collect();
+    let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests });
+    let bytes = index.to_string();
+    let mut response = Response::new(full(Bytes::new()));
+    let headers = common(response.headers_mut());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX));
+    put(headers, CONTENT_LENGTH, bytes.len().to_string());
+    if artifact_type.is_some() {
+        headers.insert("oci-filters-applied", HeaderValue::from_static("artifactType"));
+    }
+    *response.body_mut() = full(bytes);
     response
 }
 

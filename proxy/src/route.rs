@@ -46,6 +46,8 @@ pub enum Route {
     Manifest(Place, Digest),
     /// A blob.
     Blob(Place, Digest),
+    /// What refers to a manifest, perhaps of one artifact type only.
+    Referrers(Place, Digest, Option<String>),
 }
 
 /// Why a request leads nowhere.
@@ -118,6 +120,10 @@ impl Table {
                 reference: Reference::Digest(digest),
             } => Ok(Route::Manifest(place(name)?, digest)),
             Parsed::Blob { name, digest } => Ok(Route::Blob(place(name)?, digest)),
+            Parsed::Referrers { name, digest } => {
+                let wanted = artifact_type(uri.query().unwrap_or_default());
+                Ok(Route::Referrers(place(name)?, digest, wanted))
+            }
         }
     }
 
@@ -182,6 +188,13 @@ fn namespace(query: &str) -> Result<Option<String>, RouteError> {
         (Some((_, value)), None) => Ok(Some(value.into_owned())),
         (None, _) => Ok(None),
     }
+}
+
+/// The artifact type that a list of referrers is to be of, when one is asked for.
+fn artifact_type(query: &str) -> Option<String> {
+    let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "artifactType");
+    // A plus sign stands in many media types, and many clients leave it as it is.
+    values.next().map(|(_, value)| value.replace(' ', "+"))
 }
 
 impl Place {

@@ -87,6 +87,14 @@ async fn config(place: &Place, descriptor: &Descriptor, library: &Library) -> Re
     Ok(bytes.freeze())
 }
 
+/// Whether a manifest could be of an image with packages: artifacts, and lists of them, cannot.
+pub fn may_be_patched(manifest: &Manifest) -> bool {
+    match &manifest.content {
+        Content::Image { .. } => !manifest.is_artifact(),
+        Content::Index { manifests } => manifests.iter().any(|child| child.platform.is_some()),
+    }
+}
+
 /// Configuration and layers of an image that a runtime can run; artifacts have other types.
 fn runnable(image: &Manifest) -> Option<(&Descriptor, &[Descriptor])> {
     let Content::Image { config, layers } = &image.content else {

@@ -23,7 +23,7 @@ mod scanner;
 
 pub(crate) use engine::{FakeEngine, Outcome};
 pub(crate) use faulty::{Fault, Faulty};
-pub(crate) use memory::{Call, Calls, Memory};
+pub(crate) use memory::{Call, Calls, Memory, described};
 pub(crate) use scanner::FakeScanner;
 
 /// The name of the one upstream that most tests have.
@@ -85,7 +85,9 @@ pub(crate) fn patch_layer(held: &[&str]) -> PatchLayer {
             held: held.collect(),
             ..Changes::default()
         },
+        now: vec![],
         packages: vec![],
+        engine: "fake 1".into(),
     }
 }
 

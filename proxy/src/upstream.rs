@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use patchport_oci::manifest::ManifestError;
 use patchport_oci::{Digest, Manifest, Reference, Repository, Tag};
+use serde_json::Value;
 
 mod auth;
 pub mod client;
@@ -40,6 +41,13 @@ pub trait Upstream: Send + Sync {
 
     /// The size of a blob of this repository.
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, UpstreamError>;
+
+    /// What upstream says refers to a digest of this repository: descriptors as it wrote them, each with a digest. Nothing when it
+    /// cannot be asked that.
+    async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Option<Vec<Value>>, UpstreamError> {
+        let _ = (repository, digest);
+        Ok(None)
+    }
 
     /// The bytes of a blob of this repository.
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Download, UpstreamError>;

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, Transaction};
 
+use super::referrers::put_evidence;
 use super::{Catalog, CatalogError, column, digest_at, failed, put_manifest, put_root, seconds, time};
+use crate::evidence::Artifact;
 use crate::patch::PatchLayer;
 use crate::route::Place;
 
@@ -169,7 +171,7 @@ impl Catalog {
         row.as_ref().map(decision_of).transpose()
     }
 
-    /// Publishes in one switch: the new manifests, and that `source` is answered with the last of them (or with itself).
+    /// Publishes in one switch: the new manifests, what comes with them, and that `source` is answered with the last of them (or with itself).
     /// Every blob they name must be in the store already.
     pub async fn decide(
         &self,
@@ -178,7 +180,12 @@ impl Catalog {
         choices: &str,
         verdict: Verdict,
     ) -> Result<Decision, CatalogError> {
-        let Verdict { made, note, images } = verdict;
+        let Verdict {
+            made,
+            evidence,
+            note,
+            images,
+        } = verdict;
         let decision = Decision {
             served: made
                 .last()
@@ -192,6 +199,7 @@ impl Catalog {
             put_manifest(&mut transaction, manifest).await?;
             put_made(&mut transaction, manifest).await?;
         }
+        put_evidence(&mut transaction, place, &evidence).await?;
         sqlx::query(
             "INSERT INTO decisions (upstream, repository, source, choices, served, note, images, decided_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -258,6 +266,8 @@ impl Catalog {
 pub struct Verdict {
     /// The manifests that it made, the one to serve last; none when the original stays.
     pub made: Vec<Manifest>,
+    /// What comes with them.
+    pub evidence: Vec<Artifact>,
     /// What was found, for people.
     pub note: String,
     /// The images behind the original, and what was planned for each.
@@ -290,14 +300,14 @@ async fn put_made(transaction: &mut Transaction<'_, Sqlite>, manifest: &Manifest
     Ok(())
 }
 
-fn encoded<T: Serialize>(subject: String, value: &T) -> Result<String, CatalogError> {
+pub(super) fn encoded<T: Serialize>(subject: String, value: &T) -> Result<String, CatalogError> {
     serde_json::to_string(value).map_err(|error| CatalogError::Damaged {
         subject,
         reason: error.to_string(),
     })
 }
 
-fn decoded<T: serde::de::DeserializeOwned>(subject: String, text: &str) -> Result<T, CatalogError> {
+pub(super) fn decoded<T: serde::de::DeserializeOwned>(subject: String, text: &str) -> Result<T, CatalogError> {
     serde_json::from_str(text).map_err(|error| CatalogError::Damaged {
         subject,
         reason: error.to_string(),

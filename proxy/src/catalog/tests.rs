@@ -32,6 +32,7 @@ const CHOICES: &str = "outdated";
 fn verdict(made: &[Manifest]) -> Verdict {
     Verdict {
         made: made.to_vec(),
+        evidence: vec![],
         note: "note".into(),
         images: vec![],
     }

@@ -23,6 +23,7 @@ use crate::testing::images::{debian, upgrade};
 use crate::testing::{Call, FakeEngine, FakeScanner, Fault, Faulty, Gate, HOST, Memory, Outcome, TERMS, freeze, site};
 
 mod access;
+mod referrers;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -89,6 +90,7 @@ impl Bench {
             scanners: Scanners::new(vec![Arc::clone(&scanner) as _], SECOND * 60),
             engine: Arc::clone(&engine) as Arc<dyn crate::patch::Engine>,
             builds: crate::patch::builds::Builds::new(scratch.path().join("builds")),
+            signer: None,
             scratch: scratch.path().to_owned(),
         };
         let rule = |(name, pattern, action): &(&str, &str, Action)| Rule {
@@ -101,6 +103,7 @@ impl Bench {
             table: Table::new([site(HOST, Arc::clone(&upstream) as _)]),
             policy: Policy::new(rules.iter().map(rule).collect()),
             resolver,
+            referrers: Referrers::new(catalog.clone(), tasks.clone()),
             patcher: Patcher::new(parts, Patch::default(), tasks),
             answers: Answers::default(),
             library,

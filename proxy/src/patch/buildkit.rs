@@ -187,10 +187,13 @@ impl BuildKit {
         let solved = self.client.solve(&solve, progress).await;
         let solved = solved.map_err(|error| failed(&error, plan.tool, self.timeout))?;
         let tar = taken(&content, &solved.digest, base).map_err(|reason| (None, EngineError::Result { reason }))?;
+        let info = self.client.info().await;
+        let engine = info.map_or_else(|_| String::new(), |info| format!("buildkit {}", info.version));
         Ok(tar.map(|tar| RawLayer {
             tar,
             started,
             from_packages: false,
+            engine,
         }))
     }
 }

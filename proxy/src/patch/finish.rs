@@ -103,7 +103,7 @@ impl Finishing {
         if normalised.is_empty {
             return Ok(None);
         }
-        let Some(changes) = self.prove(&normalised.files)? else {
+        let Some((changes, now)) = self.prove(&normalised.files)? else {
             return Ok(None);
         };
         let media_type = match compression {
@@ -119,14 +119,17 @@ impl Finishing {
                 diff_id,
                 epoch,
                 changes,
+                now,
                 packages: self.packages,
+                engine: String::new(),
             },
             file,
         )))
     }
 
-    /// Reads the packages of the result and compares them with those before. `None` when no package changed.
-    fn prove(&self, layer: &LayerFiles) -> Result<Option<Changes>, PatchError> {
+    /// Reads the packages of the result and compares them with those before: the changes, and the upgraded packages as they are
+    /// now. `None` when no package changed.
+    fn prove(&self, layer: &LayerFiles) -> Result<Option<(Changes, Vec<Installed>)>, PatchError> {
         let (plan, before) = (&self.plan, &*self.before);
         let after = layer::merge(std::iter::once(layer).chain(&self.below));
         if before.manager == Manager::Dpkg {
@@ -162,7 +165,12 @@ impl Finishing {
             )));
         }
         fulfils(&after, &changes, plan)?;
-        Ok((!changes.upgraded.is_empty()).then_some(changes))
+        let is_new = |package: &Installed| {
+            let same = |step: &Upgrade| step.name == package.name && step.architecture == package.architecture;
+            changes.upgraded.iter().any(same)
+        };
+        let now = after.packages.into_iter().filter(is_new).collect();
+        Ok((!changes.upgraded.is_empty()).then_some((changes, now)))
     }
 }
 

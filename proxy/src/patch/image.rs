@@ -8,13 +8,14 @@ use std::sync::Arc;
 use patchport_config::PackageSource;
 use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest, Platform, media_type};
+use patchport_packages::Findings;
 
-use super::index;
 use super::job::{Made, Patcher};
 use super::roster::Watched;
 use super::{Base, EngineError, Order, Packages, PatchError, PatchLayer, Platforms, RawLayer, finish};
 use crate::assemble;
 use crate::catalog::{Decision, Planned, Verdict};
+use crate::evidence::Artifact;
 use crate::flight::Urgency;
 use crate::inspect;
 use crate::plan::{self, Choices, LeftOut, Plan, Target};
@@ -31,6 +32,9 @@ pub(super) struct Outcome {
     pub(super) watched: Watched,
     pub(super) note: String,
     pub(super) patched: Option<Manifest>,
+    /// What comes with the patched manifest, and its time.
+    pub(super) evidence: Vec<Artifact>,
+    pub(super) created: String,
 }
 
 impl Patcher {
@@ -49,13 +53,15 @@ impl Patcher {
                 watched.push(outcome.watched);
                 Verdict {
                     made: outcome.patched.into_iter().collect(),
+                    evidence: outcome.evidence,
                     note: outcome.note,
                     images: vec![],
                 }
             }
             Content::Index { manifests } => {
                 let outcomes = self.children(place, original, manifests, choices, urgency).await?;
-                index::indexed(place, original, outcomes, &mut watched, &mut missing)?
+                self.indexed(place, original, outcomes, &mut watched, &mut missing)
+                    .await?
             }
         };
         let verdict = Verdict {
@@ -101,25 +107,32 @@ impl Patcher {
                 },
                 note: NOTHING.to_owned(),
                 patched: None,
+                evidence: vec![],
+                created: String::new(),
             });
         };
-        let mut planned = self.plan(&subject, choices).await?;
+        let (mut findings, mut planned) = self.plan(&subject, choices).await?;
         let mut made = self.made(&subject, planned.plan.as_ref(), choices, urgency).await;
         if let Err(PatchError::Engine(EngineError::NotOffered { reason })) = &made {
             // A repository that has moved on has something newer: one more look, and one more try.
             tracing::info!(image.digest = %image.digest, reason, "the plan is out of date");
             self.parts.scanners.refresh(&subject).await;
-            let newer = self.plan(&subject, choices).await?;
+            let (found, newer) = self.plan(&subject, choices).await?;
             if newer.plan != planned.plan {
-                planned = newer;
+                (findings, planned) = (found, newer);
                 made = self.made(&subject, planned.plan.as_ref(), choices, urgency).await;
             }
         }
         let layer = made?;
+        let (mut evidence, mut created) = (vec![], String::new());
         let patched = match &layer {
             Some(layer) => {
                 let patched = assemble::image(image, &subject.config, layer, &place.to_string())?;
                 finish::keep(&self.parts.blobs, &Digest::of(&patched.config), patched.config.into()).await?;
+                created = layer.created();
+                evidence = self
+                    .evidence(&subject, &patched.manifest, &planned, layer, &findings)
+                    .await?;
                 Some(patched.manifest)
             }
             None => None,
@@ -136,6 +149,8 @@ impl Patcher {
             },
             note: note(layer.as_ref(), &planned.left_out),
             patched,
+            evidence,
+            created,
         })
     }
 
@@ -170,8 +185,12 @@ impl Patcher {
         Ok(Some(made.await??))
     }
 
-    /// What the scanners' findings come to.
-    pub(crate) async fn plan(&self, subject: &Subject, choices: Choices) -> Result<plan::Planned, PatchError> {
+    /// What the scanners find, and what that comes to.
+    pub(crate) async fn plan(
+        &self,
+        subject: &Subject,
+        choices: Choices,
+    ) -> Result<(Findings, plan::Planned), PatchError> {
         let findings = self.parts.scanners.scan(subject).await?;
         let target = Target {
             image: &subject.manifest.digest,
@@ -179,7 +198,8 @@ impl Patcher {
             name: &subject.place.to_string(),
             docker: subject.manifest.media_type == media_type::DOCKER_MANIFEST,
         };
-        Ok(plan::plan(&subject.inventory, &findings, target, choices)?)
+        let planned = plan::plan(&subject.inventory, &findings, target, choices)?;
+        Ok((findings, planned))
     }
 
     /// Carries out a plan, unless its layer is known and fresh.
@@ -286,7 +306,9 @@ impl Patcher {
                     below,
                     packages: files.map(|packages| packages.files.clone()).unwrap_or_default(),
                 };
-                finishing.finish(raw, &self.parts.blobs, &self.parts.scratch).await?
+                let engine = raw.engine.clone();
+                let layer = finishing.finish(raw, &self.parts.blobs, &self.parts.scratch).await?;
+                layer.map(|layer| PatchLayer { engine, ..layer })
             }
             None => None,
         };

@@ -78,6 +78,59 @@ impl Patcher {
         let outcome = self.image(place, &manifest, part, choices, urgency).await;
         Ok((digest, outcome))
     }
+
+    /// Puts the patched children into a new index. A platform that fails keeps its original descriptor and is missing, unless no other
+    /// was patched: then all has failed.
+    pub(super) async fn indexed(
+        &self,
+        place: &Place,
+        original: &Manifest,
+        children: Children,
+        watched: &mut Vec<Watched>,
+        missing: &mut Option<PatchError>,
+    ) -> Result<Verdict, PatchError> {
+        let (mut patched, mut notes) = (HashMap::new(), Vec::new());
+        let (mut evidence, mut created) = (Vec::new(), String::new());
+        for (digest, result) in children.results {
+            match result {
+                Ok(outcome) => {
+                    notes.push(outcome.note);
+                    watched.push(outcome.watched);
+                    evidence.extend(outcome.evidence);
+                    created = created.max(outcome.created);
+                    patched.extend(outcome.patched.map(|manifest| (digest, manifest)));
+                }
+                Err(error) => {
+                    tracing::warn!(image.repository = %place, image.digest = %digest, error = chain(&error), "a platform was not patched");
+                    notes.push(format!("{digest} left as it is: {}", chain(&error)));
+                    *missing = Some(error);
+                }
+            }
+        }
+        if !children.others.is_empty() {
+            notes.push(format!("no worker runs {}", children.others));
+        }
+        if notes.is_empty() {
+            notes.push(NOTHING.to_owned());
+        }
+        let note = notes.join("; ");
+        let made = match missing.take() {
+            Some(error) if patched.is_empty() => return Err(error),
+            _ if patched.is_empty() => vec![],
+            failure => {
+                *missing = failure;
+                let index = assemble::index(original, &patched, &place.to_string())?;
+                evidence.extend(self.index_evidence(place, original, &index, &patched, &created).await?);
+                patched.into_values().chain([index]).collect()
+            }
+        };
+        Ok(Verdict {
+            made,
+            evidence,
+            note,
+            images: vec![],
+        })
+    }
 }
 
 /// What became of the children of an index.
@@ -87,51 +140,4 @@ pub(super) struct Children {
     results: Vec<(Digest, Result<Outcome, PatchError>)>,
     /// The platforms that no worker runs.
     others: String,
-}
-
-/// Puts the patched children into a new index. A platform that fails keeps its original descriptor and is missing, unless no other
-/// was patched: then all has failed.
-pub(super) fn indexed(
-    place: &Place,
-    original: &Manifest,
-    children: Children,
-    watched: &mut Vec<Watched>,
-    missing: &mut Option<PatchError>,
-) -> Result<Verdict, PatchError> {
-    let (mut patched, mut notes) = (HashMap::new(), Vec::new());
-    for (digest, result) in children.results {
-        match result {
-            Ok(outcome) => {
-                notes.push(outcome.note);
-                watched.push(outcome.watched);
-                patched.extend(outcome.patched.map(|manifest| (digest, manifest)));
-            }
-            Err(error) => {
-                tracing::warn!(image.repository = %place, image.digest = %digest, error = chain(&error), "a platform was not patched");
-                notes.push(format!("{digest} left as it is: {}", chain(&error)));
-                *missing = Some(error);
-            }
-        }
-    }
-    if !children.others.is_empty() {
-        notes.push(format!("no worker runs {}", children.others));
-    }
-    if notes.is_empty() {
-        notes.push(NOTHING.to_owned());
-    }
-    let note = notes.join("; ");
-    let made = match missing.take() {
-        Some(error) if patched.is_empty() => return Err(error),
-        _ if patched.is_empty() => vec![],
-        failure => {
-            *missing = failure;
-            let index = assemble::index(original, &patched, &place.to_string())?;
-            patched.into_values().chain([index]).collect()
-        }
-    };
-    Ok(Verdict {
-        made,
-        note,
-        images: vec![],
-    })
 }

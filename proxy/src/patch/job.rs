@@ -111,8 +111,11 @@ impl Patcher {
         let Some(decision) = self.parts.catalog.decision(place, &key.1, &key.2).await? else {
             return Ok(None);
         };
-        if decision.served != key.1 && !self.is_whole(&key.1, &decision.served).await? {
-            tracing::warn!(image.repository = key.0, served.digest = %decision.served, "a patched image lost a blob, it is made again");
+        if decision.served != key.1
+            && !(self.is_whole(&key.1, &decision.served).await?
+                && self.is_evidence_whole(place, &decision.served).await?)
+        {
+            tracing::warn!(image.repository = key.0, served.digest = %decision.served, "a patched image lost a blob or has no signature, it is made again");
             return Ok(None);
         }
         self.decisions.insert(key.clone(), decision.clone()).await;
@@ -173,10 +176,10 @@ impl Patcher {
 
     /// Remembers a failure that would come again; the pause doubles each time, up to `refresh_after`.
     async fn remember(&self, key: &Key, error: &PatchError) {
-        // A repository that is away is back when it is back: only what fails in the image itself is tried ever less often.
+        // A repository or a signer that is away is back when it is back: only what fails in the image itself is tried ever less often.
         let doubles = !matches!(
             error,
-            PatchError::Scan(_) | PatchError::Engine(EngineError::Unreachable { .. })
+            PatchError::Scan(_) | PatchError::Evidence(_) | PatchError::Engine(EngineError::Unreachable { .. })
         );
         let before = self.failures.get(key).await.filter(|_| doubles);
         let before = before.map(|failed| failed.pause * 2);

@@ -20,6 +20,7 @@ use crate::testing::{Call, FakeEngine, Fault, Gate, Outcome, TERMS, place, tag};
 use crate::upstream::Upstream;
 
 mod bench;
+mod evidence;
 mod failures;
 mod indexes;
 mod workers;

@@ -233,7 +233,7 @@ async fn every_failure_has_a_status_a_code_and_somebody_to_blame() {
         let response = super::failure(&failure, &verdict);
         assert_eq!(response.status().as_u16(), status, "{name}");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json", "{name}");
-        let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+        let body: Value = serde_json::from_str(&text(response).await).unwrap();
         assert_eq!(body["errors"][0]["code"], code.as_str(), "{name}");
         let message = body["errors"][0]["message"].as_str().unwrap();
         if blame == Blame::Us {

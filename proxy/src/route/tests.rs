@@ -23,6 +23,7 @@ fn routed(uri: &str, default: Option<&str>) -> Result<String, RouteError> {
         Route::Tag(place, tag) => format!("tag {place}:{tag}"),
         Route::Manifest(place, digest) => format!("manifest {place}@{}", digest.short()),
         Route::Blob(place, digest) => format!("blob {place}@{}", digest.short()),
+        Route::Referrers(place, digest, wanted) => format!("referrers {place}@{} {wanted:?}", digest.short()),
     })
 }
 
@@ -89,6 +90,32 @@ fn where_requests_lead() {
     ] {
         let routed = routed(uri, default).unwrap_or_else(|error| panic!("{uri}: {error}"));
         assert_eq!(routed, expected, "{uri}");
+    }
+}
+
+#[test]
+fn where_lists_of_referrers_lead() {
+    let hub = Some("docker.io");
+    let short = DIGEST.parse::<Digest>().unwrap().short().to_owned();
+    // Of one type or all; a plus sign is one, encoded or not.
+    for (uri, default, expected) in [
+        (
+            &format!("/v2/ghcr.io/a/referrers/{DIGEST}"),
+            None,
+            &format!("referrers ghcr.io/a@{short} None"),
+        ),
+        (
+            &format!("/v2/a/referrers/{DIGEST}?artifactType=a/b%2Bjson&ns=ghcr.io"),
+            None,
+            &format!("referrers ghcr.io/a@{short} Some(\"a/b+json\")"),
+        ),
+        (
+            &format!("/v2/a/referrers/{DIGEST}?artifactType=a/b+json"),
+            hub,
+            &format!("referrers docker.io/library/a@{short} Some(\"a/b+json\")"),
+        ),
+    ] {
+        assert_eq!(routed(uri, default).unwrap(), *expected, "{uri}");
     }
 }
 

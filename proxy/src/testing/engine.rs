@@ -104,6 +104,7 @@ impl Engine for FakeEngine {
                         tar,
                         started,
                         from_packages: false,
+                        engine: "fake".to_owned(),
                     }));
                 }
             }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use patchport_oci::{Digest, Manifest, Reference, Repository, Tag};
+use serde_json::Value;
 
 use super::memory::pieces;
 use super::{Call, Calls, Gate, HOST};
@@ -143,6 +144,11 @@ impl<U: Upstream> Upstream for Faulty<U> {
             Some(told) => Ok(told),
             None => self.inner.blob_size(repository, digest).await,
         }
+    }
+
+    async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Option<Vec<Value>>, UpstreamError> {
+        self.enter(Call::Referrers).await?;
+        self.inner.referrers(repository, digest).await
     }
 
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Download, UpstreamError> {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use patchport_kit::{Image, Index};
 use patchport_oci::{Digest, Manifest, Reference, Repository, Tag};
+use serde_json::{Value, json};
 
 use super::HOST;
 use crate::upstream::{Download, Upstream, UpstreamError};
@@ -24,6 +25,7 @@ pub(crate) enum Call {
     Manifest,
     BlobSize,
     Blob,
+    Referrers,
 }
 
 /// How often each method was called.
@@ -53,6 +55,7 @@ struct Content {
     tags: Named<Manifest>,
     manifests: Named<Manifest>,
     blobs: Named<Bytes>,
+    lists_referrers: bool,
 }
 
 /// The upstream.
@@ -73,6 +76,11 @@ impl Memory {
         if let Some(tag) = tag {
             content.tags.insert(key(tag), manifest.clone());
         }
+    }
+
+    /// Has the referrers API from now on.
+    pub(crate) fn list_referrers(&self) {
+        self.content.lock().unwrap().lists_referrers = true;
     }
 
     /// Keeps a blob.
@@ -154,6 +162,18 @@ impl Upstream for Memory {
         Ok(self.bytes(repository, digest)?.len() as u64)
     }
 
+    async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Option<Vec<Value>>, UpstreamError> {
+        self.calls.count(Call::Referrers);
+        let content = self.content.lock().unwrap();
+        if !content.lists_referrers {
+            return Ok(None);
+        }
+        let manifests = content.manifests.iter();
+        let found = manifests
+            .filter(|((known, _), manifest)| known == repository.as_str() && manifest.subject.as_ref() == Some(digest));
+        Ok(Some(found.map(|(_, manifest)| described(manifest)).collect()))
+    }
+
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Download, UpstreamError> {
         self.calls.count(Call::Blob);
         let bytes = self.bytes(repository, digest)?;
@@ -172,6 +192,15 @@ pub(super) fn pieces(bytes: &Bytes) -> impl Iterator<Item = Bytes> + Send + use<
         .map(move |at| bytes.slice(at..bytes.len().min(at + CHUNK)))
 }
 
+/// What a list of referrers shows of a manifest.
+pub(crate) fn described(manifest: &Manifest) -> Value {
+    let json: Value = serde_json::from_slice(&manifest.bytes).unwrap();
+    json!({
+        "mediaType": manifest.media_type, "digest": manifest.digest, "size": manifest.bytes.len(),
+        "artifactType": json["artifactType"],
+    })
+}
+
 /// Shares the fake between a test and what it tests.
 #[async_trait]
 impl<U: Upstream + ?Sized> Upstream for Arc<U> {
@@ -185,6 +214,10 @@ impl<U: Upstream + ?Sized> Upstream for Arc<U> {
 
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, UpstreamError> {
         (**self).blob_size(repository, digest).await
+    }
+
+    async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Option<Vec<Value>>, UpstreamError> {
+        (**self).referrers(repository, digest).await
     }
 
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Download, UpstreamError> {

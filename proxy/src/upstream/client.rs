@@ -11,21 +11,25 @@ use backon::{ExponentialBuilder, Retryable as _};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LINK, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::manifest::MAX_SIZE as MAX_MANIFEST;
 use patchport_oci::{Digest, Hasher, Manifest, Reference, Repository, Tag, media_type};
+use serde_json::Value;
 
 use super::auth::{self, Challenge, Credentials};
 use super::{Download, Upstream, UpstreamError};
 use crate::net::connect::{self, HttpClient, TlsError};
 use crate::net::origin::Origin;
+use crate::referrers::descriptors;
 use crate::respond::chain;
 
 const MAX_REDIRECTS: usize = 5;
+/// More pages than any list of referrers has.
+const MAX_PAGES: usize = 32;
 const CONTENT_DIGEST: &str = "docker-content-digest";
 const AGENT: &str = concat!("patchport/", env!("CARGO_PKG_VERSION"));
 
@@ -292,17 +296,42 @@ impl Client {
 
     fn call<'a>(&self, method: Method, kind: &str, repository: &'a Repository, reference: &str) -> Call<'a> {
         let separator = if reference.contains(':') { "@" } else { ":" };
-        let manifests = kind == "manifests";
+        let (accept, what) = match kind {
+            "manifests" => (media_type::ACCEPT_MANIFESTS, ""),
+            "referrers" => (media_type::OCI_INDEX, "referrers of "),
+            _ => ("*/*", "blob "),
+        };
         Call {
             method,
             path: format!("{repository}/{kind}/{reference}"),
-            accept: if manifests { media_type::ACCEPT_MANIFESTS } else { "*/*" },
+            accept,
             repository,
-            subject: format!(
-                "{}{repository}{separator}{reference}",
-                if manifests { "" } else { "blob " }
-            ),
+            subject: format!("{what}{repository}{separator}{reference}"),
         }
+    }
+
+    /// The path of the page after this one, as [`Call::path`] has it.
+    fn next_page(&self, call: &Call<'_>, response: &Response<Incoming>) -> Result<Option<String>, UpstreamError> {
+        let Some(link) = response
+            .headers()
+            .get(LINK)
+            .and_then(|value| value.to_str().ok())
+            .and_then(next)
+        else {
+            return Ok(None);
+        };
+        let unusable = |_| self.unreachable(call, "it names no usable next page".into());
+        let own = url::Url::parse(&format!("{}/v2/", self.base)).map_err(unusable)?;
+        let url = own
+            .join(&call.path)
+            .and_then(|page| page.join(link))
+            .map_err(unusable)?;
+        let path = url.as_str().strip_prefix(own.as_str()).map(ToOwned::to_owned);
+        // Another repository's list is not what was asked for, whoever names it.
+        let is_own = |path: &String| path.starts_with(&format!("{}/referrers/", call.repository));
+        let path = path.filter(is_own);
+        path.map(Some)
+            .ok_or_else(|| self.untrusted(call, "its next page is of something else".into()))
     }
 
     fn unreachable(&self, call: &Call<'_>, reason: String) -> UpstreamError {
@@ -396,6 +425,35 @@ impl Upstream for Client {
         })
     }
 
+    async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<Option<Vec<Value>>, UpstreamError> {
+        let mut call = self.call(Method::GET, "referrers", repository, &digest.to_string());
+        let (mut list, mut room) = (Vec::new(), MAX_MANIFEST);
+        for page in 0..MAX_PAGES {
+            let response = match self.send(&call).await {
+                Ok(response) => response,
+                // Registries without this API say so in many ways.
+                Err(UpstreamError::NotFound { .. } | UpstreamError::Refused { .. }) if page == 0 => return Ok(None),
+                Err(UpstreamError::Faulty { status, .. }) if page == 0 && (400..500).contains(&status) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            let next = self.next_page(&call, &response)?;
+            let body = self.body(&call, response, room).await?;
+            room = room.saturating_sub(body.len());
+            match descriptors(&body) {
+                Some(more) => list.extend(more),
+                None if page == 0 => return Ok(None),
+                None => return Err(self.lied(&call, "a page of its list is none".into())),
+            }
+            match next {
+                Some(path) => call.path = path,
+                None => return Ok(Some(list)),
+            }
+        }
+        Err(self.lied(&call, format!("its list has more than {MAX_PAGES} pages")))
+    }
+
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<u64, UpstreamError> {
         let call = self.call(Method::HEAD, "blobs", repository, &digest.to_string());
         let response = self.send(&call).await?;
@@ -433,6 +491,14 @@ impl Upstream for Client {
 
 fn target_refused(origin: &Origin, target: &Origin) -> Option<String> {
     if target == origin { None } else { origin.refuses(target) }
+}
+
+/// The target of the link to the next page
+/// ([distribution-spec, listing referrers](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers)).
+fn next(header: &str) -> Option<&str> {
+    let (target, parameters) = header.trim().strip_prefix('<')?.split_once('>')?;
+    let is_next = |parameter: &str| matches!(parameter.trim(), "rel=next" | "rel=\"next\"");
+    parameters.split(';').any(is_next).then_some(target)
 }
 
 fn named_digest(response: &Response<Incoming>) -> Option<Digest> {

@@ -385,3 +385,64 @@ async fn what_is_no_url_is_no_upstream() {
         assert!(client.is_err(), "{url}");
     }
 }
+
+#[tokio::test]
+async fn a_list_of_referrers_is_read_page_by_page() {
+    let registry = registry().await;
+    let subject = shown().manifest.digest;
+    let attached: Vec<String> = (0..5)
+        .map(|number| {
+            registry.attach(
+                REPOSITORY,
+                None,
+                &subject.to_string(),
+                "text/plain",
+                &number.to_string(),
+            )
+        })
+        .collect();
+    let client = client(&registry);
+    let list = client.referrers(&repository(), &subject).await.unwrap().unwrap();
+    let mut digests: Vec<&str> = list.iter().map(|one| one["digest"].as_str().unwrap()).collect();
+    digests.sort_unstable();
+    let mut expected: Vec<&str> = attached.iter().map(String::as_str).collect();
+    expected.sort_unstable();
+    assert_eq!(digests, expected);
+    assert_eq!(registry.count("/referrers/"), 3, "two on a page");
+    let nothing = client.referrers(&repository(), &Digest::of(b"other")).await.unwrap();
+    assert_eq!(nothing, Some(vec![]));
+}
+
+#[tokio::test]
+async fn a_registry_without_the_referrers_api_is_told_from_one_that_fails() {
+    let registry = registry().await;
+    let client = client(&registry);
+    let subject = shown().manifest.digest;
+    for (name, fault) in [
+        ("not found", Fault::status(404)),
+        ("not allowed", Fault::status(405)),
+        ("bad request", Fault::status(400)),
+        ("refused", Fault::status(401)),
+        ("a page for people", Fault::Body("<html>".into())),
+    ] {
+        registry.fault("/referrers/", fault);
+        assert_eq!(client.referrers(&repository(), &subject).await.unwrap(), None, "{name}");
+        registry.heal();
+    }
+    let elsewhere = |target: &str| Fault::Status(200, vec![("link", format!("<{target}>; rel=\"next\""))]);
+    for (name, fault) in [
+        ("fails", Fault::status(503)),
+        ("limits", Fault::status(429)),
+        ("endless", Fault::Endless),
+        ("another repository", elsewhere("/v2/team/secret/referrers/x")),
+        ("another host", elsewhere("http://127.0.0.1:1/v2/team/app/referrers/x")),
+        (
+            "up and away",
+            elsewhere("/v2/team/app/referrers/../../secret/referrers/x"),
+        ),
+    ] {
+        registry.fault("/referrers/", fault);
+        assert!(client.referrers(&repository(), &subject).await.is_err(), "{name}");
+        registry.heal();
+    }
+}

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-pub use pull::{ACCEPT, pull, pull_manifest};
+pub use pull::{ACCEPT, pull, pull_artifact, pull_manifest};
 
 /// An answer as it came.
 #[derive(Clone, Debug)]

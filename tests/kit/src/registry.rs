@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
 pub use access::{Access, basic};
 pub use fault::{Fault, Gate};
 
-use crate::image::{Image, Index};
+use crate::image::{Image, Index, media};
 use fault::Placed;
 
 /// One request as it arrived.
@@ -67,6 +68,7 @@ struct Content {
     faults: Vec<Placed>,
     records: Vec<Record>,
     access: Access,
+    no_referrers: bool,
 }
 
 struct State {
@@ -115,6 +117,30 @@ impl State {
             .blobs
             .get(&(repository.to_owned(), digest.to_owned()))
             .cloned()
+    }
+
+    /// Descriptors of the manifests that name this digest as their subject, in the order of their digests; nothing when this
+    /// registry does not list them.
+    fn referrers(&self, repository: &str, subject: &str) -> Option<Vec<Value>> {
+        let content = self.content.lock().unwrap();
+        if content.no_referrers {
+            return None;
+        }
+        let manifests = content.manifests.iter();
+        let of_repository = manifests.filter(|((known, reference), _)| known == repository && reference.contains(':'));
+        let mut found: Vec<Value> = of_repository
+            .filter_map(|((_, digest), (media_type, bytes))| {
+                let manifest: Value = serde_json::from_slice(bytes).ok()?;
+                (manifest["subject"]["digest"] == subject).then(|| {
+                    json!({
+                        "mediaType": media_type, "digest": digest, "size": bytes.len(),
+                        "artifactType": manifest["artifactType"], "annotations": manifest["annotations"],
+                    })
+                })
+            })
+            .collect();
+        found.sort_by_key(|descriptor| descriptor["digest"].to_string());
+        Some(found)
     }
 
     fn tags(&self, repository: &str) -> BTreeSet<String> {
@@ -245,6 +271,32 @@ impl Registry {
             self.push(repository, None, image);
         }
         self.put_manifest(repository, tag, &index.media_type, index.manifest.clone())
+    }
+
+    /// Is a registry without the referrers API from now on.
+    pub fn no_referrers(&self) {
+        self.state.content.lock().unwrap().no_referrers = true;
+    }
+
+    /// Keeps an artifact of one layer about a manifest, under its digest, and under `tag` if there is one; gives its digest.
+    pub fn attach(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        subject: &str,
+        artifact_type: &str,
+        text: &str,
+    ) -> String {
+        let empty = self.put_blob(repository, "{}");
+        let layer = self.put_blob(repository, text.to_owned());
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": media::OCI_MANIFEST, "artifactType": artifact_type,
+            "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2 },
+            "layers": [{ "mediaType": artifact_type, "digest": layer, "size": text.len() }],
+            "subject": { "mediaType": media::OCI_MANIFEST, "digest": subject, "size": 1 },
+            "annotations": { "kit": text },
+        });
+        self.put_manifest(repository, tag, media::OCI_MANIFEST, manifest.to_string())
     }
 
     /// Forgets a blob or manifest, by digest or tag.

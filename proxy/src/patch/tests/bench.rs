@@ -80,6 +80,24 @@ impl Bench {
         )
     }
 
+    /// The same, with somebody who signs.
+    pub(super) fn restarted_with(&self, signer: Signer) -> Arc<Patcher> {
+        let scratch = self.scratch.path();
+        let parts = parts(
+            &self.catalog,
+            &self.blobs,
+            &self.engine,
+            &self.scanner,
+            &self.tasks,
+            scratch,
+        );
+        let parts = Parts {
+            signer: Some(signer),
+            ..parts
+        };
+        Patcher::new(parts, Settings::default(), self.tasks.clone())
+    }
+
     pub(super) fn push(&self, image: &Image) -> Manifest {
         self.memory.push("team/app", Some("v1"), image)
     }
@@ -134,9 +152,21 @@ pub(super) fn patcher(
     scratch: &std::path::Path,
     settings: Settings,
 ) -> Arc<Patcher> {
+    let parts = parts(catalog, blobs, engine, scanner, tasks, scratch);
+    Patcher::new(parts, settings, tasks.clone())
+}
+
+fn parts(
+    catalog: &Catalog,
+    blobs: &Arc<Blobs>,
+    engine: &Arc<impl Engine + 'static>,
+    scanner: &Arc<FakeScanner>,
+    tasks: &Tasks,
+    scratch: &std::path::Path,
+) -> Parts {
     let fetcher = Fetcher::new(vec![]).unwrap();
     let depot = Depot::new(Arc::new(fetcher), Arc::clone(blobs), tasks.clone());
-    let parts = Parts {
+    Parts {
         depot,
         catalog: catalog.clone(),
         resolver: Arc::new(Resolver::new(catalog.clone(), Duration::from_secs(3600), tasks.clone())),
@@ -145,7 +175,7 @@ pub(super) fn patcher(
         scanners: Scanners::new(vec![Arc::clone(scanner) as _], Duration::from_secs(60)),
         engine: Arc::clone(engine) as Arc<dyn Engine>,
         builds: builds::Builds::new(scratch.join("builds")),
+        signer: None,
         scratch: scratch.to_owned(),
-    };
-    Patcher::new(parts, settings, tasks.clone())
+    }
 }

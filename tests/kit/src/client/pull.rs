@@ -36,20 +36,31 @@ pub async fn pull(client: &Client, repository: &str, reference: &str) -> Pulled 
         let child = child(&response.json());
         response = pull_manifest(client, repository, &child).await;
     }
+    let pulled = whole(client, repository, response).await;
+    validate(&pulled);
+    pulled
+}
+
+/// Pulls an artifact, which is no image: a signature, an SBOM. Panics unless every digest is true.
+pub async fn pull_artifact(client: &Client, repository: &str, reference: &str) -> Pulled {
+    let response = pull_manifest(client, repository, reference).await;
+    whole(client, repository, response).await
+}
+
+/// A manifest with its blobs.
+async fn whole(client: &Client, repository: &str, response: Response) -> Pulled {
     let manifest = response.json();
     let config = blob(client, repository, &manifest["config"]).await;
     let mut layers = Vec::new();
     for descriptor in manifest["layers"].as_array().into_iter().flatten() {
         layers.push(blob(client, repository, descriptor).await.into());
     }
-    let pulled = Pulled {
+    Pulled {
         media_type: response.header("content-type").unwrap_or_default().to_owned(),
         manifest: response.body.into(),
         config: config.into(),
         layers,
-    };
-    validate(&pulled);
-    pulled
+    }
 }
 
 fn child(index: &Value) -> String {

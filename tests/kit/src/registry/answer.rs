@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{
-    ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, WWW_AUTHENTICATE,
+    ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
@@ -19,6 +19,7 @@ use hyper::body::{Frame, Incoming};
 use super::access::TOKEN;
 use super::fault::{Fault, Gate};
 use super::{Record, State};
+use crate::image::media;
 
 type Body = BoxBody<Bytes, io::Error>;
 
@@ -118,6 +119,7 @@ fn content(state: &State, request: &Request<Incoming>, faults: &[Fault]) -> Answ
             content: "{}".into(),
         },
         "tags" => tags(state, repository),
+        "referrers" => referrers(state, repository, reference, request.uri().query().unwrap_or_default()),
         _ => {
             let ignored = faults.iter().any(|fault| matches!(fault, Fault::IgnoreRange));
             let range = request.headers().get(RANGE).filter(|_| !ignored);
@@ -172,6 +174,34 @@ fn token(state: &State, authorization: Option<&str>) -> Answer {
     }
 }
 
+/// The list of what refers to a manifest, two on a page, as the specification has it (distribution-spec, "Listing Referrers").
+fn referrers(state: &State, repository: &str, subject: &str, query: &str) -> Answer {
+    const PAGE: usize = 2;
+    let Some(all) = state.referrers(repository, subject) else {
+        return Answer::error(404, "NOT_FOUND");
+    };
+    let from: usize = query
+        .strip_prefix("from=")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    let page: Vec<_> = all.iter().skip(from).take(PAGE).collect();
+    let content =
+        serde_json::json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": page }).to_string();
+    let mut answer = Answer {
+        status: StatusCode::OK,
+        headers: vec![(CONTENT_TYPE, media::OCI_INDEX.to_owned())],
+        content: content.into(),
+    };
+    if from + PAGE < all.len() {
+        let next = format!(
+            "</v2/{repository}/referrers/{subject}?from={}>; rel=\"next\"",
+            from + PAGE
+        );
+        answer.set(LINK, next);
+    }
+    answer
+}
+
 fn tags(state: &State, repository: &str) -> Answer {
     let content = serde_json::json!({ "name": repository, "tags": state.tags(repository) }).to_string();
     Answer {
@@ -190,7 +220,7 @@ fn split(path: &str) -> Option<(&str, &str, &str)> {
     }
     let (front, reference) = rest.rsplit_once('/')?;
     let (repository, kind) = front.rsplit_once('/')?;
-    ["manifests", "blobs", "tags"]
+    ["manifests", "blobs", "tags", "referrers"]
         .contains(&kind)
         .then_some((repository, kind, reference))
 }
