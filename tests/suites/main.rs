@@ -25,6 +25,7 @@ mod policy;
 mod promise;
 mod protocol;
 mod ranges;
+mod referrers;
 mod scan_command;
 mod scan_indexes;
 mod scan_inventories;

@@ -182,6 +182,8 @@ async fn two_fresh_mirrors_with_two_fresh_builders_make_the_same_digest() {
     let scene = Scene::own().await;
     let mirror = scene.strict().await;
     let first = pull_patched(&mirror, "v1", &scene.image.digest()).await;
+    let referrers = format!("/v2/{REPOSITORY}/referrers/{}", first.digest());
+    let first_with = mirror.client().get(&referrers).await.json();
     let other = Buildkitd::own().await;
     let mirror = setup(&scene.registry)
         .buildkit(other.address())
@@ -189,8 +191,10 @@ async fn two_fresh_mirrors_with_two_fresh_builders_make_the_same_digest() {
         .start()
         .await;
     let second = pull_patched(&mirror, "v1", &scene.image.digest()).await;
+    let second_with = mirror.client().get(&referrers).await.json();
     assert_eq!(first.config, second.config);
     assert_eq!(first.digest(), second.digest());
+    assert_eq!(second_with, first_with, "and so is what comes with it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

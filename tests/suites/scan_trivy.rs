@@ -15,7 +15,7 @@ use crate::scan_scene::scan;
 use crate::scene::{assert_clear_error, setup};
 
 /// What the database knows of the packages of the image: by source package, as trivy has it for Debian.
-fn description(release: &str) -> Value {
+pub(crate) fn description(release: &str) -> Value {
     json!({ release: {
         "kit-critical": { "CVE-2026-1001": { "fixed": "1.1", "severity": "CRITICAL" }, "CVE-2026-1002": { "fixed": "1.0.1", "severity": "LOW" } },
         "kit-high": { "CVE-2026-1003": { "fixed": "1.1", "severity": "HIGH" } },
@@ -44,7 +44,7 @@ const FOUND: [&str; 5] = [
 ];
 
 /// The packages at 1.0 in an image, all of them at 1.1 in its repository.
-async fn scene() -> (Scene, patchport_kit::Image) {
+pub(crate) async fn scene() -> (Scene, patchport_kit::Image) {
     let scene = Scene::shared().await;
     for name in PACKAGES {
         scene.apt.publish(&Package::new(name, "1.1"));
@@ -55,7 +55,7 @@ async fn scene() -> (Scene, patchport_kit::Image) {
 }
 
 /// trivy's name for the image's release.
-async fn release(image: &patchport_kit::Image) -> String {
+pub(crate) async fn release(image: &patchport_kit::Image) -> String {
     let report = scan(&Mirror::setup(), image, &["--packages-only", "--format", "json"])
         .await
         .json();
@@ -63,7 +63,7 @@ async fn release(image: &patchport_kit::Image) -> String {
     format!("{} {}", text("id"), text("version"))
 }
 
-fn scanners(setup: Setup, names: &str, more: &str) -> Setup {
+pub(crate) fn scanners(setup: Setup, names: &str, more: &str) -> Setup {
     let trivy = format!("trivy = \"{}\"\ntimeout = \"60s\"\n{more}", program("trivy").display());
     setup.set("scan", &format!("scanners = [{names}]\n{trivy}"))
 }
