@@ -28,12 +28,16 @@ use crate::respond::chain;
 /// The largest file that an upgrade may write, in bytes: an image that fills the disk is stopped before its time is over.
 const MAX_FILE: i64 = 4 << 30;
 
+/// Hears of what a build does as it happens, and for which plan; it should return quickly.
+pub type Watch = Arc<dyn Fn(&Plan, &Progress) + Send + Sync>;
+
 /// BuildKit, at one address.
 pub struct BuildKit {
     client: Client,
     blobs: Arc<Blobs>,
     scratch: std::path::PathBuf,
     timeout: Duration,
+    watch: Option<Watch>,
 }
 
 /// Why BuildKit cannot be set up.
@@ -81,7 +85,15 @@ impl BuildKit {
             blobs: Arc::clone(blobs),
             scratch: scratch.to_owned(),
             timeout,
+            watch: None,
         })
+    }
+
+    /// The same, watched.
+    #[must_use]
+    pub fn watched(mut self, watch: Watch) -> Self {
+        self.watch = Some(watch);
+        self
     }
 }
 
@@ -180,11 +192,14 @@ impl BuildKit {
             content: Arc::clone(&content) as Arc<dyn patchport_buildkit::Content>,
             timeout: self.timeout,
         };
-        let progress = |event: Progress| {
+        let told = |event: Progress| {
             order.log.progress(&event);
+            if let Some(watch) = &self.watch {
+                watch(plan, &event);
+            }
             progress(event);
         };
-        let solved = self.client.solve(&solve, progress).await;
+        let solved = self.client.solve(&solve, told).await;
         let solved = solved.map_err(|error| failed(&error, plan.tool, self.timeout))?;
         let tar = taken(&content, &solved.digest, base).map_err(|reason| (None, EngineError::Result { reason }))?;
         let info = self.client.info().await;
@@ -203,21 +218,37 @@ fn taken(content: &SolveContent, digest: &str, base: &Base) -> Result<Option<Nam
     let manifest = content.take(digest).ok_or("it sent no manifest")?;
     let manifest = std::fs::read(manifest.path()).map_err(|error| error.to_string())?;
     let manifest = Manifest::parse(manifest, media_type::OCI_MANIFEST).map_err(|error| chain(&error))?;
-    let Some(digest) = added(&base.manifest, &manifest)? else {
+    let Content::Image { config, .. } = &manifest.content else {
+        return Err("it is no image".into());
+    };
+    let stands = || {
+        let config = content.take(&config.digest.to_string())?;
+        let (old, new) = (diff_ids(&base.config)?, diff_ids(&std::fs::read(config.path()).ok()?)?);
+        Some(!old.is_empty() && new.starts_with(&old))
+    };
+    let Some(digest) = added(&base.manifest, &manifest, || stands().unwrap_or(false))? else {
         return Ok(None);
     };
     let tar = content.take(&digest).ok_or("it did not send the new layer")?;
     Ok(Some(tar))
 }
 
-/// The layer that the result has on top of its base.
-fn added(base: &Manifest, result: &Manifest) -> Result<Option<String>, String> {
+/// The digests of the tars that an image's layers are, lowest first.
+fn diff_ids(config: &[u8]) -> Option<Vec<Digest>> {
+    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    let listed = config.pointer("/rootfs/diff_ids")?.as_array()?.iter();
+    listed.map(|digest| digest.as_str()?.parse().ok()).collect()
+}
+
+/// The layer that the result has on top of its base. Where BuildKit has had a layer of the base before, of another image and in
+/// another compression, it names that one: then `stands` tells whether the layers are the same inside.
+fn added(base: &Manifest, result: &Manifest, stands: impl FnOnce() -> bool) -> Result<Option<String>, String> {
     let (Content::Image { layers: old, .. }, Content::Image { layers: new, .. }) = (&base.content, &result.content)
     else {
         return Err("it is no image".into());
     };
-    let same = old.len() <= new.len() && old.iter().zip(new.iter()).all(|(old, new)| old.digest == new.digest);
-    if !same {
+    let same = || old.iter().zip(new.iter()).all(|(old, new)| old.digest == new.digest);
+    if old.len() > new.len() || !(same() || stands()) {
         return Err("it does not stand on the layers of the original".into());
     }
     match &new[old.len()..] {
