@@ -34,6 +34,7 @@ mod finish;
 mod image;
 mod index;
 mod job;
+mod once;
 mod packages;
 mod platforms;
 mod recipe;
@@ -41,6 +42,7 @@ mod roster;
 pub mod workers;
 
 pub use job::Patcher;
+pub use once::Once;
 pub use packages::{PackageFile, Packages};
 pub use platforms::Platforms;
 

@@ -111,19 +111,7 @@ impl Patcher {
                 created: String::new(),
             });
         };
-        let (mut findings, mut planned) = self.plan(&subject, choices).await?;
-        let mut made = self.made(&subject, planned.plan.as_ref(), choices, urgency).await;
-        if let Err(PatchError::Engine(EngineError::NotOffered { reason })) = &made {
-            // A repository that has moved on has something newer: one more look, and one more try.
-            tracing::info!(image.digest = %image.digest, reason, "the plan is out of date");
-            self.parts.scanners.refresh(&subject).await;
-            let (found, newer) = self.plan(&subject, choices).await?;
-            if newer.plan != planned.plan {
-                (findings, planned) = (found, newer);
-                made = self.made(&subject, planned.plan.as_ref(), choices, urgency).await;
-            }
-        }
-        let layer = made?;
+        let (findings, planned, layer) = self.carried_out(&subject, choices, urgency).await?;
         let (mut evidence, mut created) = (vec![], String::new());
         let patched = match &layer {
             Some(layer) => {
@@ -152,6 +140,28 @@ impl Patcher {
             evidence,
             created,
         })
+    }
+
+    /// What was found in an image, the plan, and the layer that it came to; nothing was made when there is no plan.
+    pub(super) async fn carried_out(
+        self: &Arc<Self>,
+        subject: &Subject,
+        choices: Choices,
+        urgency: &Urgency,
+    ) -> Result<(Findings, plan::Planned, Option<PatchLayer>), PatchError> {
+        let (mut findings, mut planned) = self.plan(subject, choices).await?;
+        let mut made = self.made(subject, planned.plan.as_ref(), choices, urgency).await;
+        if let Err(PatchError::Engine(EngineError::NotOffered { reason })) = &made {
+            // A repository that has moved on has something newer: one more look, and one more try.
+            tracing::info!(image.digest = %subject.manifest.digest, reason, "the plan is out of date");
+            self.parts.scanners.refresh(subject).await;
+            let (found, newer) = self.plan(subject, choices).await?;
+            if newer.plan != planned.plan {
+                (findings, planned) = (found, newer);
+                made = self.made(subject, planned.plan.as_ref(), choices, urgency).await;
+            }
+        }
+        Ok((findings, planned, made?))
     }
 
     /// The layer of a plan, made once however many ask; nothing when there is no plan.
