@@ -49,6 +49,13 @@ pub trait Upstream: Send + Sync {
         Ok(None)
     }
 
+    /// Tags of this repository, in the registry's order, from the one after `last`; and whether there are more. Nothing when it
+    /// keeps no list.
+    async fn tags(&self, repository: &Repository, last: Option<&Tag>) -> Result<(Vec<Tag>, bool), UpstreamError> {
+        let _ = (repository, last);
+        Ok((vec![], false))
+    }
+
     /// The bytes of a blob of this repository.
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Download, UpstreamError>;
 }

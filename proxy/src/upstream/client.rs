@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::manifest::MAX_SIZE as MAX_MANIFEST;
 use patchport_oci::{Digest, Hasher, Manifest, Reference, Repository, Tag, media_type};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::auth::{self, Challenge, Credentials};
@@ -31,6 +32,9 @@ const MAX_REDIRECTS: usize = 5;
 /// More pages than any list of referrers has.
 const MAX_PAGES: usize = 32;
 const CONTENT_DIGEST: &str = "docker-content-digest";
+/// Tags that are asked for at once, and the largest answer, in bytes.
+const TAGS: u32 = 1000;
+const MAX_TAGS: usize = 4 * 1024 * 1024;
 const AGENT: &str = concat!("patchport/", env!("CARGO_PKG_VERSION"));
 
 /// How to reach one upstream.
@@ -73,6 +77,13 @@ pub enum ClientError {
     /// Its certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+/// What a registry says of its tags.
+#[derive(Deserialize)]
+struct TagList {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
 }
 
 /// One request: what it is for, and how.
@@ -458,6 +469,25 @@ impl Upstream for Client {
         let call = self.call(Method::HEAD, "blobs", repository, &digest.to_string());
         let response = self.send(&call).await?;
         length(&response).ok_or_else(|| self.lied(&call, "it does not say how large it is".into()))
+    }
+
+    async fn tags(&self, repository: &Repository, last: Option<&Tag>) -> Result<(Vec<Tag>, bool), UpstreamError> {
+        let from = last.map_or_else(String::new, |last| format!("&last={last}"));
+        let call = Call {
+            method: Method::GET,
+            path: format!("{repository}/tags/list?n={TAGS}{from}"),
+            accept: "application/json",
+            repository,
+            subject: format!("tags of {repository}"),
+        };
+        let response = self.send(&call).await?;
+        // Distribution specification, "Listing Tags": there is more if there is a Link.
+        let more = response.headers().contains_key(http::header::LINK);
+        let bytes = self.body(&call, response, MAX_TAGS).await?;
+        let listed: TagList = serde_json::from_slice(&bytes)
+            .map_err(|error| self.lied(&call, format!("it is no list of tags: {error}")))?;
+        let tags = listed.tags.unwrap_or_default();
+        Ok((tags.iter().filter_map(|tag| tag.parse().ok()).collect(), more))
     }
 
     async fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Download, UpstreamError> {
