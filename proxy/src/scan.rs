@@ -29,6 +29,7 @@ use crate::plan::Upgrade;
 use crate::route::Place;
 
 mod binding;
+pub mod given;
 pub mod grype;
 pub mod osv;
 mod program;
@@ -133,6 +134,13 @@ impl Scanners {
             }
         };
         Self::new(settings.scanners.iter().map(scanner).collect(), settings.timeout)
+    }
+
+    /// The same, and one more.
+    #[must_use]
+    pub fn and(mut self, scanner: Arc<dyn Scanner>) -> Self {
+        self.scanners.push(scanner);
+        self
     }
 
     /// What all of them find now in images that were scanned before, without asking anybody: `found` is told the number of each
