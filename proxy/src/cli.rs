@@ -1,4 +1,4 @@
-//! The commands that look at images for a person: `scan` and `explain`.
+//! The commands that work on images for a person: `scan`, `explain` and `patch`.
 //!
 //! They use the stages of the mirror on a store of their own, which is gone when they end; package indexes are kept where the
 //! mirror keeps its own.
@@ -6,4 +6,6 @@
 pub mod archive;
 pub mod explain;
 pub mod image;
+mod login;
+pub mod patch;
 pub mod scan;

@@ -1,6 +1,7 @@
 //! The `patchport` program: arguments, configuration, logs, run, exit code.
 //!
-//! Exit codes: 0, 64 for usage and configuration (`EX_USAGE`), 2 for what `scan --fail-on` names, 1 for the rest.
+//! Exit codes: 0, 64 for usage and configuration (`EX_USAGE`), 2 for what `scan --fail-on` names, 130 for what was
+//! interrupted, 1 for the rest.
 
 #![expect(
     clippy::disallowed_methods,
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use patchport::cli::patch::arguments::{Arguments, platform};
 use patchport::{app, cli, limits, patch, telemetry};
 use patchport_config::{Config, Selection};
 use patchport_oci::Platform;
@@ -21,6 +23,10 @@ const DEFAULT_FILE: &str = "/etc/patchport/patchport.toml";
 const USAGE: u8 = 64;
 /// `scan --fail-on` found something.
 const FOUND: u8 = 2;
+/// SIGINT, as shells say it.
+const INTERRUPTED: u8 = 130;
+/// How wide text is when no terminal says it.
+const WIDTH: u16 = 120;
 
 /// An OCI registry mirror that patches images as they are pulled.
 #[derive(Parser)]
@@ -45,6 +51,9 @@ enum Command {
         /// The image's reference.
         image: String,
     },
+    /// Patch an image, and write, load or push the result.
+    #[command(after_help = cli::patch::arguments::AFTER)]
+    Patch(Box<Arguments>),
     /// Print the version.
     Version,
 }
@@ -70,17 +79,6 @@ struct Scan {
     /// Write it to a file.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-}
-
-/// A platform as people write it.
-fn platform(text: &str) -> Result<Platform, String> {
-    let mut parts = text.split('/');
-    let (os, architecture) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let variant = parts.next().unwrap_or_default();
-    if os.is_empty() || architecture.is_empty() || parts.next().is_some() {
-        return Err("write os/architecture or os/architecture/variant, such as linux/arm64".into());
-    }
-    Ok(Platform::new(os, architecture, variant))
 }
 
 #[derive(Args, Clone)]
@@ -120,6 +118,7 @@ fn main() -> ExitCode {
             let text = cli::explain::run(config, std::env::var_os("PATH").as_deref(), &image).await?;
             Ok((text, None, 0))
         }),
+        Command::Patch(arguments) => patch_images(&arguments),
         Command::Serve(source) => match source.load() {
             Ok(config) => serve(config),
             Err(error) => complain(&error.to_string(), USAGE),
@@ -136,12 +135,45 @@ fn serve(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), 1),
     };
-    let environment = patch::Environment {
+    match runtime.block_on(app::run(config, environment())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{error:#}"), 1),
+    }
+}
+
+fn environment() -> patch::Environment {
+    patch::Environment {
         buildkit_host: std::env::var("BUILDKIT_HOST").ok(),
         path: std::env::var_os("PATH"),
+    }
+}
+
+fn patch_images(arguments: &Arguments) -> ExitCode {
+    let checked = arguments
+        .files()
+        .and_then(|files| arguments.one(files.1.is_some()).map(|_| files));
+    let (own, bulk) = match checked {
+        Ok(files) => files,
+        Err(error) => return complain(&format!("{error:#}"), USAGE),
     };
-    match runtime.block_on(app::run(config, environment)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let own = own.or_else(|| std::env::var_os("PATCHPORT_CONFIG").map(PathBuf::from));
+    let config = match (Source { config: own }).load() {
+        Ok(config) => config,
+        Err(error) => return complain(&error.to_string(), USAGE),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}"), 1),
+    };
+    let width = columns().unwrap_or(WIDTH);
+    let running = cli::patch::run(config, environment(), arguments, bulk.as_deref(), width);
+    match runtime.block_on(running) {
+        Ok(report) => match print(&report.text) {
+            done if report.failures.is_empty() => done,
+            _ => complain(&report.failures.join("\n"), 1),
+        },
+        Err(error) if error.is::<cli::patch::Interrupted>() => complain("interrupted", INTERRUPTED),
+        Err(error) if error.is::<cli::patch::Misused>() => complain(&format!("{error:#}"), USAGE),
         Err(error) => complain(&format!("{error:#}"), 1),
     }
 }

@@ -13,6 +13,7 @@ use patchport_oci::{Digest, Manifest, Platform, Reference, Repository, Tag};
 use tempfile::TempDir;
 
 use super::archive;
+use super::login::{self, Login};
 use crate::blobs::Blobs;
 use crate::catalog::Catalog;
 use crate::index::Indexes;
@@ -41,9 +42,13 @@ pub struct Workbench {
     pub resolver: Arc<Resolver>,
     /// What tells what is outdated.
     pub scanners: Scanners,
-    config: Config,
-    tasks: Tasks,
-    folder: TempDir,
+    pub(super) blobs: Arc<Blobs>,
+    pub(super) indexes: Arc<Indexes>,
+    /// Where a patch layer is written on its way.
+    pub(super) scratch: PathBuf,
+    pub(super) config: Config,
+    pub(super) tasks: Tasks,
+    pub(super) folder: TempDir,
 }
 
 /// An image as it was named.
@@ -54,6 +59,8 @@ pub struct Named {
     pub place: Place,
     /// Its tag, when it has one.
     pub tag: Option<Tag>,
+    /// What a layout or an archive calls it.
+    pub label: Option<String>,
     /// Its manifest, or its index.
     pub manifest: Manifest,
 }
@@ -79,12 +86,13 @@ impl Workbench {
         let tasks = Tasks::new();
         let store = DiskStore::open(folder.path()).context("cannot use the folder for temporary files")?;
         let catalog = Catalog::open(&folder.path().join("catalog.sqlite")).await?;
+        let scratch = store.scratch().to_owned();
         let blobs = Arc::new(Blobs::new(Arc::new(store), tasks.clone()));
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
         let resolver = Arc::new(Resolver::new(catalog.clone(), config.cache.tag_ttl, tasks.clone()));
         let indexes = Indexes::new(
             config.repositories.clone(),
-            index_folder(&config, folder.path()),
+            kept_folder(&config, folder.path(), "indexes"),
             &tasks,
         )?;
         let scanners = Scanners::configured(&config.scan, path, &indexes, &library, &catalog);
@@ -93,6 +101,9 @@ impl Workbench {
             library,
             resolver,
             scanners,
+            blobs,
+            indexes,
+            scratch,
             config,
             tasks,
             folder,
@@ -104,23 +115,15 @@ impl Workbench {
     /// # Errors
     /// When there is none.
     pub async fn find(&self, name: &str) -> anyhow::Result<Named> {
-        let path = Path::new(
-            name.strip_prefix("oci:")
-                .or(name.strip_prefix("oci-archive:"))
-                .unwrap_or(name),
-        );
-        if path.is_dir() {
-            return self.layout(name, path).await;
-        }
-        if path.is_file() {
-            let folder = self.folder.path().join("unpacked");
-            std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-            let (file, target) = (path.to_owned(), folder.clone());
-            tokio::task::spawn_blocking(move || archive::unpack(&file, &target)).await??;
-            return self.layout(name, &folder).await;
+        if let Some(local) = Local::of(name) {
+            let folder = match local {
+                Local::Folder { ref path, .. } => path.clone(),
+                Local::File { ref path, .. } => self.unpack(path).await?,
+            };
+            return self.layout(name, &folder, local.label()).await;
         }
         let written = Written::parse(name)?;
-        let place = self.place(&written)?;
+        let place = self.place(&written).await?;
         let manifest = match &written.reference {
             Reference::Tag(tag) => self.resolver.tag(&place, tag).await,
             Reference::Digest(digest) => self.resolver.digest(&place, digest, false).await,
@@ -134,8 +137,30 @@ impl Workbench {
             name: name.to_owned(),
             place,
             tag,
+            label: None,
             manifest,
         })
+    }
+
+    /// The image in a tar.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) async fn archived(&self, name: &str, file: &Path) -> anyhow::Result<Named> {
+        let folder = self.unpack(file).await?;
+        self.layout(name, &folder, None).await
+    }
+
+    async fn unpack(&self, file: &Path) -> anyhow::Result<PathBuf> {
+        let folder = tempfile::Builder::new()
+            .prefix("unpacked-")
+            .tempdir_in(self.folder.path())
+            .context("cannot make a folder to unpack into")?;
+        // It goes with the workbench's own folder, for its blobs are read until then.
+        let (file, target) = (file.to_owned(), folder.keep());
+        let unpacked = target.clone();
+        tokio::task::spawn_blocking(move || archive::unpack(&file, &target)).await??;
+        Ok(unpacked)
     }
 
     /// The images behind a name: those for Linux, or the one for a platform.
@@ -204,16 +229,19 @@ impl Workbench {
         self.catalog.close().await;
     }
 
-    async fn layout(&self, name: &str, folder: &Path) -> anyhow::Result<Named> {
+    async fn layout(&self, name: &str, folder: &Path, label: Option<&str>) -> anyhow::Result<Named> {
         let layout = Layout::open(folder)?;
-        let images = layout.images();
-        let digest = match images.as_slice() {
-            [(digest, _)] => digest.clone(),
+        let mut images = layout.images();
+        if let Some(label) = label {
+            images.retain(|(_, name)| name.as_deref() == Some(label));
+        }
+        let (digest, label) = match images.as_slice() {
+            [(digest, label)] => (digest.clone(), label.clone()),
             [] => bail!("{name} has no image"),
             several => {
                 let names: Vec<&str> = several.iter().filter_map(|(_, name)| name.as_deref()).collect();
                 bail!(
-                    "{name} has {} images ({}); give one of them",
+                    "{name} has {} images ({}); name one of them: oci:FOLDER:NAME or oci-archive:FILE:NAME",
                     several.len(),
                     names.join(", ")
                 );
@@ -234,11 +262,13 @@ impl Workbench {
             manifest: manifest.with_context(|| format!("cannot read {name}"))?,
             place,
             tag: None,
+            label,
         })
     }
 
-    /// The repository that a person names: of an upstream in the table, else wherever its host is.
-    fn place(&self, written: &Written) -> anyhow::Result<Place> {
+    /// The repository that a person names: of an upstream in the table, else wherever its host is. Where the table has no
+    /// credentials, those of `docker login` are used.
+    pub(super) async fn place(&self, written: &Written) -> anyhow::Result<Place> {
         let known = self
             .config
             .upstreams
@@ -246,14 +276,22 @@ impl Workbench {
             .find(|upstream| upstream.name == written.host);
         let name: Arc<str> = written.host.as_str().into();
         let docker_library = known.is_some_and(|upstream| upstream.docker_library);
+        let configured = known.and_then(|known| {
+            let login = known.credentials.as_ref()?;
+            Some((login.username.clone(), login.password.expose().to_owned()))
+        });
+        let user = match configured {
+            Some(user) => Some(user),
+            None => match login::of(&written.host).await? {
+                Login::User { name, password } => Some((name, password)),
+                Login::None | Login::Token => None,
+            },
+        };
         let scheme = if is_loopback(&written.host) { "http" } else { "https" };
         let client = Client::new(Settings {
             name: Arc::clone(&name),
             url: known.map_or_else(|| format!("{scheme}://{}", written.host), |known| known.url.to_string()),
-            user: known.and_then(|known| {
-                let login = known.credentials.as_ref()?;
-                Some((login.username.clone(), login.password.expose().to_owned()))
-            }),
+            user,
             token_realms: known.map(|known| known.token_realms.clone()).unwrap_or_default(),
             ca: known.and_then(|known| known.ca.clone()),
             header_timeout: self.config.cache.upstream_timeout,
@@ -276,14 +314,46 @@ impl Workbench {
     }
 }
 
-/// Where indexes are kept: where the mirror keeps them, if we may write there.
-fn index_folder(config: &Config, fallback: &Path) -> PathBuf {
-    let shared = config.store.dir.join("indexes");
-    let is_usable = std::fs::create_dir_all(&shared).is_ok() && tempfile::NamedTempFile::new_in(&shared).is_ok();
-    if is_usable { shared } else { fallback.join("indexes") }
+/// What the name of an image means on this machine, if there is such a folder or file.
+enum Local {
+    Folder { path: PathBuf, label: Option<String> },
+    File { path: PathBuf, label: Option<String> },
 }
 
-fn is_loopback(host: &str) -> bool {
+impl Local {
+    /// `[oci:]FOLDER[:NAME]`, `[oci-archive:|docker-archive:]FILE[:NAME]`; a name is understood after a prefix only.
+    fn of(text: &str) -> Option<Self> {
+        let prefixes = ["oci:", "oci-archive:", "docker-archive:"];
+        let bare = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix));
+        let whole = |path: &str, label: Option<String>| {
+            let path = PathBuf::from(path);
+            match path.metadata() {
+                Ok(found) if found.is_dir() => Some(Self::Folder { path, label }),
+                Ok(found) if found.is_file() => Some(Self::File { path, label }),
+                _ => None,
+            }
+        };
+        let named = || {
+            let (path, label) = bare?.split_once(':')?;
+            whole(path, Some(label.to_owned()))
+        };
+        whole(bare.unwrap_or(text), None).or_else(named)
+    }
+
+    fn label(&self) -> Option<&str> {
+        let (Self::Folder { label, .. } | Self::File { label, .. }) = self;
+        label.as_deref()
+    }
+}
+
+/// Where something is kept from run to run: below the mirror's store, if we may write there.
+pub(super) fn kept_folder(config: &Config, fallback: &Path, name: &str) -> PathBuf {
+    let shared = config.store.dir.join(name);
+    let is_usable = std::fs::create_dir_all(&shared).is_ok() && tempfile::NamedTempFile::new_in(&shared).is_ok();
+    if is_usable { shared } else { fallback.join(name) }
+}
+
+pub(super) fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     name == "localhost"
         || name
@@ -293,16 +363,17 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// A reference as people write it.
-struct Written {
-    host: String,
-    repository: String,
-    reference: Reference,
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub(super) host: String,
+    pub(super) repository: String,
+    pub(super) reference: Reference,
 }
 
 impl Written {
     /// `[host/]repository[:tag][@digest]`; Docker Hub and `latest` where nothing is said (distribution's
     /// `reference.ParseNormalizedNamed`).
-    fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let text = text.strip_prefix("docker://").unwrap_or(text);
         let (name, digest) = text
             .split_once('@')
