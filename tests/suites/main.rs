@@ -16,6 +16,7 @@ mod fills;
 mod names;
 mod offline;
 mod patch_answers;
+mod patch_command;
 mod patch_failures;
 mod patch_packages;
 mod patch_scene;

@@ -13,17 +13,17 @@ use crate::process::{Log, Outcome, Process, outcome};
 
 /// Copies an image with skopeo and gives what arrived. `reference` is `HOST:PORT/repository:tag` or `...@digest`.
 pub async fn skopeo(reference: &str) -> Pulled {
+    read(&format!("docker://{reference}")).await
+}
+
+/// The same from any place that skopeo knows, such as `oci:FOLDER:TAG`.
+pub async fn read(place: &str) -> Pulled {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new("skopeo");
-    command.args([
-        "copy",
-        "--insecure-policy",
-        "--src-tls-verify=false",
-        &format!("docker://{reference}"),
-    ]);
+    command.args(["copy", "--insecure-policy", "--src-tls-verify=false", place]);
     command.arg(format!("dir:{}", directory.path().display()));
     let copied = outcome(command).await;
-    assert!(copied.success, "skopeo copies {reference}: {}", copied.output);
+    assert!(copied.success, "skopeo copies {place}: {}", copied.output);
     read_dir_layout(directory.path())
 }
 
