@@ -78,7 +78,7 @@ impl App {
         let resolver = Arc::new(Resolver::new(catalog.clone(), config.cache.tag_ttl, tasks.clone()));
         let path = environment.path.clone();
         let state = directory.join("buildkit");
-        let workers = Arc::new(Pool::configured(&config, &state, &environment, &blobs, &scratch)?);
+        let workers = Arc::new(Pool::configured(&config, &state, &environment, &blobs, &scratch, None)?);
         let builds = Builds::new(directory.join("builds"));
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
         let indexes = Indexes::new(config.repositories, directory.join("indexes"), &tasks)?;

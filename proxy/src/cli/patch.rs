@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use patchport_config::Config;
+use patchport_config::{Config, Platforms};
 use patchport_oci::Platform;
 
 use self::arguments::Arguments;
@@ -85,6 +85,9 @@ pub async fn run(
             cache_scope: config.patch.cache_scope,
             selection: arguments.patch,
             major_upgrades: arguments.major_upgrades,
+            platforms: Platforms::ALL,
+            // Who names a platform wants it, however long that takes.
+            emulation: !arguments.platform.is_empty(),
         },
         dry_run: arguments.dry_run,
         ignore_errors: arguments.ignore_errors,

@@ -9,6 +9,7 @@ use patchport_oci::{Digest, Manifest};
 use super::job::Patcher;
 use super::{PatchError, PatchLayer, finish};
 use crate::assemble;
+use crate::flight::Urgency;
 use crate::plan::{Choices, Planned};
 use crate::scan::Subject;
 
@@ -26,7 +27,9 @@ impl Patcher {
     /// # Errors
     /// [`PatchError`] when there is something to do that did not come to an end.
     pub async fn once(self: &Arc<Self>, subject: &Subject, choices: Choices, name: &str) -> Result<Once, PatchError> {
-        let (planned, layer) = self.carried_out(subject, choices).await?;
+        let urgency = Urgency::default();
+        urgency.raise();
+        let (_, planned, layer) = self.carried_out(subject, choices, &urgency).await?;
         let Some(layer) = layer else {
             return Ok(Once { planned, made: None });
         };

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::health::Health;
 use self::queue::{Nobody, Queue, Request, Seat};
-use super::buildkit::{BuildKit, SetupError};
+use super::buildkit::{BuildKit, SetupError, Watch};
 use super::{Base, Engine, EngineError, Environment, Order, Platforms, RawLayer};
 use crate::blobs::Blobs;
 use crate::plan::Plan;
@@ -93,10 +93,15 @@ impl Pool {
         environment: &Environment,
         blobs: &Arc<Blobs>,
         scratch: &Path,
+        watch: Option<&Watch>,
     ) -> Result<Self, SetupError> {
         let (settings, limit) = (&config.buildkit, config.patch.timeout);
         let workers = settings.address.iter().map(|address| {
             let engine = BuildKit::new(settings, address, limit, state, environment.clone(), blobs, scratch)?;
+            let engine = match watch {
+                Some(watch) => engine.watched(Arc::clone(watch)),
+                None => engine,
+            };
             Ok((address.clone(), Arc::new(engine) as Arc<dyn Engine>))
         });
         let upstreams = config.upstreams.iter();

@@ -482,7 +482,7 @@ impl Upstream for Client {
         };
         let response = self.send(&call).await?;
         // Distribution specification, "Listing Tags": there is more if there is a Link.
-        let more = response.headers().contains_key(http::header::LINK);
+        let more = response.headers().contains_key(LINK);
         let bytes = self.body(&call, response, MAX_TAGS).await?;
         let listed: TagList = serde_json::from_slice(&bytes)
             .map_err(|error| self.lied(&call, format!("it is no list of tags: {error}")))?;

@@ -168,13 +168,17 @@ impl Arguments {
     pub(super) fn apply(&self, config: &mut Config) -> anyhow::Result<()> {
         if let Some(address) = &self.addr {
             config.buildkit = patchport_config::BuildKit {
-                address: address.clone(),
+                address: vec![address.clone()],
                 ..Default::default()
             };
         }
         if let (Some(ca), Some(cert), Some(key)) = (&self.cacert, &self.cert, &self.key) {
             ensure!(
-                config.buildkit.address.starts_with("tcp://"),
+                config
+                    .buildkit
+                    .address
+                    .iter()
+                    .all(|address| address.starts_with("tcp://")),
                 "--cacert, --cert and --key are for a tcp:// address"
             );
             config.buildkit.ca = Some(ca.clone());
@@ -282,7 +286,7 @@ mod tests {
         let mut config = Config::default();
         arguments.apply(&mut config).unwrap();
         assert_eq!(
-            (config.buildkit.address.as_str(), config.scan.scanners.len()),
+            (config.buildkit.address.join(" ").as_str(), config.scan.scanners.len()),
             ("tcp://127.0.0.1:8888", 0)
         );
     }

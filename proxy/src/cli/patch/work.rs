@@ -21,7 +21,8 @@ use super::{LOCAL, Misused};
 use crate::assemble;
 use crate::cli::image::{Named, Workbench, Written, kept_folder};
 use crate::depot::Depot;
-use crate::patch::buildkit::BuildKit;
+use crate::patch::builds::Builds;
+use crate::patch::workers::Pool;
 use crate::patch::{self, Engine as _, PatchError, Patcher};
 use crate::plan::{Choices, Planned};
 use crate::respond::chain;
@@ -39,7 +40,7 @@ pub(super) struct Work {
     /// `$PATH`.
     pub(super) path: Option<OsString>,
     patcher: Arc<Patcher>,
-    engine: Arc<BuildKit>,
+    engine: Arc<Pool>,
     given: Option<Given>,
     choices: Choices,
     dry_run: bool,
@@ -82,15 +83,15 @@ impl Work {
             bench.scanners = bench.scanners.clone().and(Arc::new(given.clone()));
         }
         let config = &bench.config;
-        let engine = BuildKit::new(
-            &config.buildkit,
-            config.patch.timeout,
+        let engine = Pool::configured(
+            config,
             &kept_folder(config, bench.folder.path(), "buildkit-of-patch"),
-            environment,
+            &environment,
             &bench.blobs,
             &bench.scratch,
+            Some(&display.watch()),
         );
-        let engine = Arc::new(engine.context(Misused)?.watched(display.watch()));
+        let engine = Arc::new(engine.context(Misused)?);
         let parts = patch::Parts {
             catalog: bench.catalog.clone(),
             resolver: Arc::clone(&bench.resolver),
@@ -103,6 +104,9 @@ impl Work {
             library: Arc::clone(&bench.library),
             scanners: bench.scanners.clone(),
             engine: Arc::clone(&engine) as Arc<dyn patch::Engine>,
+            builds: Builds::new(kept_folder(config, bench.folder.path(), "builds-of-patch")),
+            // What is made for one person goes where that person says; nobody is told that it came from a mirror.
+            signer: None,
             scratch: bench.scratch.clone(),
         };
         Ok(Self {
@@ -249,7 +253,8 @@ impl Work {
         let workers = if self.dry_run {
             None
         } else {
-            Some(self.engine.platforms().await?)
+            let workers = self.engine.platforms().await?;
+            Some(workers.native)
         };
         let (mut rows, chosen) = choose(&named.name, children, platforms, workers.as_deref())?;
         let patches = chosen.into_iter().map(|(child, platform)| async move {
@@ -321,7 +326,7 @@ impl Work {
 
     async fn carried_out(&self, subject: &Subject, name: &str) -> Result<(Planned, Fate), PatchError> {
         if self.dry_run {
-            let planned = self.patcher.plan(subject, self.choices).await?;
+            let (_, planned) = self.patcher.plan(subject, self.choices).await?;
             let fate = if planned.plan.is_some() {
                 Fate::Planned
             } else {
