@@ -44,7 +44,7 @@ pub use pattern::{Pattern, PatternError};
 pub use platforms::{Emulation, Platforms, PlatformsError};
 pub use prefix::{Prefix, PrefixError};
 pub use repository::{Repository, Tolerance};
-pub use rule::{Action, Fallback, MAX_WAIT, Rule, Terms};
+pub use rule::{Action, EndOfLife, Fallback, MAX_WAIT, Rule, Terms};
 pub use scan::{Scan, Scanner};
 pub use secret::Secret;
 pub use selection::{Selection, SelectionError, Severity};

@@ -31,6 +31,16 @@ words! {
 }
 
 words! {
+    /// What becomes of an image whose distribution is no longer maintained.
+    EndOfLife {
+        /// It is patched with what there is.
+        Patch = "patch",
+        /// Its patch has failed: `on_failure` decides.
+        Fail = "fail",
+    }
+}
+
+words! {
     /// The word that a rule's `action` is written with.
     ActionWord {
         Pass = "pass",
@@ -81,6 +91,8 @@ pub struct Terms {
     pub platforms: Platforms,
     /// Whether a worker may emulate a platform.
     pub emulation: Emulation,
+    /// What becomes of an image whose distribution is no longer maintained.
+    pub end_of_life: EndOfLife,
 }
 
 impl Rule {
@@ -122,6 +134,8 @@ pub(crate) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     emulation: Option<Emulation>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    end_of_life: Option<EndOfLife>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
@@ -139,6 +153,7 @@ impl Entry {
             major_upgrades: Some(false),
             platforms: None,
             emulation: Some(Emulation::Never),
+            end_of_life: Some(EndOfLife::Patch),
             reason: None,
         }
     }
@@ -197,6 +212,7 @@ impl Entry {
             major_upgrades: self.major_upgrades.unwrap_or(false),
             platforms: self.platforms.unwrap_or(Platforms::ALL),
             emulation: self.emulation.unwrap_or(Emulation::Never),
+            end_of_life: self.end_of_life.unwrap_or(EndOfLife::Patch),
         })
     }
 
@@ -209,6 +225,7 @@ impl Entry {
             ("major_upgrades", self.major_upgrades.is_some()),
             ("platforms", self.platforms.is_some()),
             ("emulation", self.emulation.is_some()),
+            ("end_of_life", self.end_of_life.is_some()),
         ];
         for (name, _) in given.iter().filter(|(_, given)| *given) {
             problems.add(
@@ -243,6 +260,7 @@ impl From<&Rule> for Entry {
                 .map(|terms| terms.platforms)
                 .filter(|platforms| !platforms.is_all()),
             emulation: terms.map(|terms| terms.emulation),
+            end_of_life: terms.map(|terms| terms.end_of_life),
             reason: rule.reason.clone(),
         }
     }

@@ -255,6 +255,10 @@ const RULES: &[(&str, &str)] = &[
         "rule[0].emulation: \"maybe\" is not allowed, use one of: never, allow (found \"maybe\")",
     ),
     (
+        "match = \"**\"\naction = \"patch\"\nend_of_life = \"deny\"\non_timeout = \"deny\"\non_failure = \"deny\"",
+        "rule[0].end_of_life: \"deny\" is not allowed, use one of: patch, fail (found \"deny\")",
+    ),
+    (
         "match = \"**\"\naction = \"pass\"\nemulation = \"allow\"",
         "rule[0].emulation: is allowed with action \"patch\" only, this one is \"pass\"",
     ),

@@ -221,6 +221,14 @@ pub enum PatchError {
     /// The image is not of a kind that can be patched.
     #[error("it cannot be patched: {0}")]
     Unsupported(String),
+    /// Its distribution is no longer maintained, and the rule patches only what is.
+    #[error("{distribution} is no longer maintained since {last}, and the rule says end_of_life = \"fail\"")]
+    EndOfLife {
+        /// The distribution.
+        distribution: String,
+        /// The last day of its support.
+        last: String,
+    },
     /// What is outdated in it cannot be told.
     #[error(transparent)]
     Scan(#[from] ScanError),
@@ -293,6 +301,7 @@ impl PatchError {
             | Self::Assemble(_)
             | Self::Evidence(_)
             | Self::Unsupported(_)
+            | Self::EndOfLife { .. }
             | Self::NoPlan(_)
             | Self::Scan(_) => true,
             Self::Late

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use patchport_config::{CacheScope, Compression, Emulation, Platforms, Selection, Terms};
+use patchport_config::{CacheScope, Compression, Emulation, EndOfLife, Platforms, Selection, Terms};
 use patchport_oci::{Digest, Platform};
 use patchport_packages::findings::Status;
 use patchport_packages::inventory::{Held, Installed, Kept};
@@ -21,10 +21,11 @@ pub use tool::Tool;
 
 /// Raised whenever the same plan would give another layer: keys change with it.
 const RECIPE: u32 = 4;
-/// Words in the name of choices, after the selection: where major upgrades are allowed, where an emulator may be used, and which
-/// platforms are patched.
+/// Words in the name of choices, after the selection: where major upgrades are allowed, where an emulator may be used, where only
+/// what is maintained is patched, and which platforms are patched.
 const MAJOR: &str = "major";
 const EMULATED: &str = "emulated";
+const MAINTAINED: &str = "maintained";
 const PLATFORMS: &str = "platforms=";
 
 /// What to do to one image.
@@ -107,6 +108,8 @@ pub struct Choices {
     pub platforms: Platforms,
     /// Whether a worker may emulate their platforms.
     pub emulation: bool,
+    /// Whether only images of distributions are patched that are still maintained.
+    pub maintained: bool,
 }
 
 impl Choices {
@@ -120,12 +123,14 @@ impl Choices {
             major_upgrades: false,
             platforms: Platforms::ALL,
             emulation: false,
+            maintained: false,
         };
         for word in words {
             match word.strip_prefix(PLATFORMS) {
                 Some(names) => choices.platforms = Platforms::named(names.split(',')).ok()?,
                 None if word == MAJOR => choices.major_upgrades = true,
                 None if word == EMULATED => choices.emulation = true,
+                None if word == MAINTAINED => choices.maintained = true,
                 None => return None,
             }
         }
@@ -141,6 +146,7 @@ impl Choices {
             major_upgrades: terms.major_upgrades,
             platforms: terms.platforms,
             emulation: terms.emulation == Emulation::Allow,
+            maintained: terms.end_of_life == EndOfLife::Fail,
         }
     }
 
@@ -160,6 +166,9 @@ impl fmt::Display for Choices {
         }
         if self.emulation {
             write!(f, " {EMULATED}")?;
+        }
+        if self.maintained {
+            write!(f, " {MAINTAINED}")?;
         }
         if !self.platforms.is_all() {
             write!(f, " {PLATFORMS}{}", self.platforms)?;

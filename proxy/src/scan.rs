@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use patchport_config as config;
 use patchport_oci::{Digest, Manifest, Platform};
 use patchport_packages::inventory::Kept;
-use patchport_packages::{Findings, Inventory};
+use patchport_packages::{Findings, Inventory, lifecycle};
 
 use self::grype::Grype;
 use self::osv::Osv;
@@ -52,6 +52,21 @@ pub struct Subject {
     pub platform: Platform,
     /// What is installed in it.
     pub inventory: Arc<Inventory>,
+}
+
+impl Subject {
+    /// What its distribution calls itself.
+    pub fn distribution(&self) -> String {
+        let os = &self.inventory.os;
+        let pretty = os.pretty_name.as_ref().or(os.name.as_ref());
+        pretty.unwrap_or(&os.id).chars().take(100).collect()
+    }
+
+    /// The last day on which its distribution was maintained, when that is over.
+    pub fn ended(&self) -> Option<jiff::civil::Date> {
+        let last = lifecycle::last_day(&self.inventory.os)?;
+        (jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() > last).then_some(last)
+    }
 }
 
 /// Finds what can be fixed.
@@ -190,6 +205,11 @@ impl Scanners {
             };
             answer.map_err(late)?
         });
-        Ok(Findings::merged(try_join_all(asked).await?))
+        let mut findings = Findings::merged(try_join_all(asked).await?);
+        findings.notes.extend(subject.ended().map(|last| {
+            let distribution = subject.distribution();
+            format!("{distribution} is no longer maintained since {last}: there will be no more fixes")
+        }));
+        Ok(findings)
     }
 }

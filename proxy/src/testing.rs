@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use patchport_config::{Emulation, Fallback, Platforms, Selection, Terms};
+use patchport_config::{Emulation, EndOfLife, Fallback, Platforms, Selection, Terms};
 use patchport_oci::{Digest, Tag};
 use patchport_packages::inventory::{Changes, Held, Upgrade};
 use patchport_packages::{Family, Version};
@@ -55,6 +55,7 @@ pub(crate) const TERMS: Terms = Terms {
     major_upgrades: false,
     platforms: Platforms::ALL,
     emulation: Emulation::Never,
+    end_of_life: EndOfLife::Patch,
 };
 
 /// A tag.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 
-use patchport_config::{Action, Config, Emulation, Terms};
+use patchport_config::{Action, Config, Emulation, EndOfLife, Terms};
 use patchport_oci::{Digest, media_type};
 use patchport_packages::Findings;
 
@@ -84,7 +84,7 @@ fn describe(action: Action) -> String {
         Action::Pass => "pass".into(),
         Action::Deny => "deny".into(),
         Action::Patch(terms) => format!(
-            "patch {}, wait {:?}, on_timeout {}, on_failure {}{}{}{}",
+            "patch {}, wait {:?}, on_timeout {}, on_failure {}{}{}{}{}",
             terms.patch,
             terms.wait,
             terms.on_timeout,
@@ -96,6 +96,11 @@ fn describe(action: Action) -> String {
             },
             if terms.emulation == Emulation::Allow {
                 ", emulators allowed"
+            } else {
+                ""
+            },
+            if terms.end_of_life == EndOfLife::Fail {
+                ", only what is maintained"
             } else {
                 ""
             },

@@ -88,6 +88,7 @@ pub async fn run(
             platforms: Platforms::ALL,
             // Who names a platform wants it, however long that takes.
             emulation: !arguments.platform.is_empty(),
+            maintained: false,
         },
         dry_run: arguments.dry_run,
         ignore_errors: arguments.ignore_errors,

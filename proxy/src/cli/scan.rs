@@ -137,6 +137,7 @@ fn fails(subject: &Subject, findings: Option<&Findings>, selection: Selection) -
         major_upgrades: true,
         platforms: patchport_config::Platforms::ALL,
         emulation: false,
+        maintained: false,
     };
     let target = Target {
         image: &subject.manifest.digest,

@@ -92,6 +92,7 @@ impl Case {
             major_upgrades: false,
             platforms: Platforms::ALL,
             emulation: false,
+            maintained: false,
         };
         plan::plan(&self.before, &self.findings, target, choices).unwrap()
     }

@@ -111,6 +111,13 @@ impl Patcher {
                 created: String::new(),
             });
         };
+        let ended = subject.ended();
+        if let (true, Some(last)) = (choices.maintained, &ended) {
+            return Err(PatchError::EndOfLife {
+                distribution: subject.distribution(),
+                last: last.to_string(),
+            });
+        }
         let (findings, planned, layer) = self.carried_out(&subject, choices, urgency).await?;
         let (mut evidence, mut created) = (vec![], String::new());
         let patched = match &layer {
@@ -135,7 +142,7 @@ impl Patcher {
                 inventory: Some(Arc::clone(&subject.inventory)),
                 docker,
             },
-            note: note(layer.as_ref(), &planned.left_out),
+            note: note(layer.as_ref(), &planned.left_out, ended),
             patched,
             evidence,
             created,
@@ -340,12 +347,18 @@ pub(super) fn no_worker(platforms: String, workers: &Platforms, emulation: bool)
 }
 
 /// What was done to an image and what was left out, for people.
-fn note(layer: Option<&PatchLayer>, left_out: &[LeftOut]) -> String {
+fn note(layer: Option<&PatchLayer>, left_out: &[LeftOut], ended: Option<jiff::civil::Date>) -> String {
     let left = left_out
         .iter()
         .map(|left| format!("{} left as it is: {}", left.name, left.reason));
     let done = layer.map_or_else(|| NOTHING.to_owned(), PatchLayer::summary);
-    [done].into_iter().chain(left).collect::<Vec<_>>().join("; ")
+    let ended = ended.map(|last| format!("its distribution is no longer maintained since {last}"));
+    [done]
+        .into_iter()
+        .chain(left)
+        .chain(ended)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 pub(super) fn list<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> String {

@@ -92,6 +92,7 @@ impl Inputs {
                 major_upgrades: false,
                 platforms: Platforms::ALL,
                 emulation: false,
+                maintained: false,
             },
         }
     }

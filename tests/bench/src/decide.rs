@@ -144,5 +144,6 @@ fn choices() -> Choices {
         major_upgrades: false,
         platforms: patchport_config::Platforms::ALL,
         emulation: false,
+        maintained: false,
     }
 }

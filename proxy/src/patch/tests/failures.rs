@@ -2,6 +2,8 @@
 //!
 //! A failure that would come again at once is remembered; one of the world outside is not.
 
+use patchport_config::EndOfLife;
+
 use super::*;
 
 fn upgrade_failed() -> EngineError {
@@ -258,4 +260,29 @@ async fn shutdown_ends_a_job_and_tells_those_who_wait() {
     let (answer, ()) = tokio::join!(bench.patched(&original), stops);
     assert!(matches!(answer, Err(PatchError::Interrupted(_))), "{answer:?}");
     assert_eq!(bench.decision(&original).await, None);
+}
+
+#[tokio::test]
+async fn what_is_no_longer_maintained_is_patched_or_not_as_the_rule_says() {
+    let bench = Bench::new(Outcome::Tar(upgrade())).await;
+    let old = Layer::new().file("etc/os-release", "ID=debian\nVERSION_ID=10\nPRETTY_NAME=Buster\n");
+    let original = bench.push(&debian().layer(old.gzip()).build());
+    let terms = Terms {
+        end_of_life: EndOfLife::Fail,
+        ..TERMS
+    };
+    let asked = bench.patcher.patched(&bench.place, &original, &terms, patience());
+    let error = asked.await.expect_err("it is not maintained").to_string();
+    assert!(error.contains("Buster") && error.contains("2024-06-30"), "{error}");
+    assert_eq!(bench.engine.runs(), 0);
+    bench.patched(&original).await.unwrap();
+    let decision = bench.decision(&original).await.expect("it is decided");
+    assert!(
+        decision.note.contains("no longer maintained since 2024-06-30"),
+        "{}",
+        decision.note
+    );
+    let maintained = bench.push(&debian().build());
+    let asked = bench.patcher.patched(&bench.place, &maintained, &terms, patience());
+    assert_ne!(asked.await.unwrap().digest, maintained.digest);
 }
