@@ -65,7 +65,8 @@ impl Subject {
     /// The last day on which its distribution was maintained, when that is over.
     pub fn ended(&self) -> Option<jiff::civil::Date> {
         let last = lifecycle::last_day(&self.inventory.os)?;
-        (jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date() > last).then_some(last)
+        let today = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::now()).date();
+        (today > last).then_some(last)
     }
 }
 

@@ -337,7 +337,16 @@ async fn a_report_decides_what_is_patched_and_only_of_its_own_image() {
     let foreign = reports.path("a-foreign.json");
     let output = format!("oci:{}", folder.path("out"));
 
-    let said = patch(&setup, &[&name, "--report", &own, "-s", "trivy", "--output", &output]).await;
+    let vex = folder.path("vex.json");
+    let named = [
+        &name, "--report", &own, "-s", "trivy", "--output", &output, "--vex", &vex,
+    ];
+    let said = patch(&setup, &named.map(AsRef::as_ref)).await;
+    let document: Value = serde_json::from_slice(&std::fs::read(&vex).expect("a VEX")).expect("JSON");
+    let statements = document["statements"].as_array().expect("statements");
+    assert_eq!(statements.len(), 1, "{document}");
+    assert_eq!(statements[0]["vulnerability"]["name"], "CVE-2026-1");
+    assert_eq!(statements[0]["status"], "fixed");
     let rootfs = debian::Rootfs::unpack(&read(&format!("{output}:v1-patched")).await);
     assert_eq!(
         rootfs.outdated().await,

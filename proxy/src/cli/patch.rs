@@ -165,6 +165,15 @@ async fn one(work: &Work, image: &str, way: &Way, arguments: &Arguments) -> anyh
     let title = Title::of(&outcome.named, arguments.tag.as_deref(), &arguments.tag_suffix)?;
     let mut text = String::new();
     told(work, &outcome, &title, way, &mut text).await?;
+    if let Some(file) = &arguments.vex {
+        match outcome.vex() {
+            Some(document) => {
+                let write = tokio::fs::write(file, format!("{document:#}\n")).await;
+                write.with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            None => text.push_str("no advisory is known of what was patched: no VEX was written\n"),
+        }
+    }
     Ok(Report { text, failures: vec![] })
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use patchport_oci::{Digest, Manifest};
+use patchport_packages::Findings;
 
 use super::job::Patcher;
 use super::{PatchError, PatchLayer, finish};
@@ -15,6 +16,8 @@ use crate::scan::Subject;
 
 /// What became of an image.
 pub struct Once {
+    /// What was found in it.
+    pub findings: Findings,
     /// What was planned, and what was left out.
     pub planned: Planned,
     /// What was made; nothing when nothing was planned.
@@ -29,13 +32,21 @@ impl Patcher {
     pub async fn once(self: &Arc<Self>, subject: &Subject, choices: Choices, name: &str) -> Result<Once, PatchError> {
         let urgency = Urgency::default();
         urgency.raise();
-        let (_, planned, layer) = self.carried_out(subject, choices, &urgency).await?;
+        let (findings, planned, layer) = self.carried_out(subject, choices, &urgency).await?;
         let Some(layer) = layer else {
-            return Ok(Once { planned, made: None });
+            return Ok(Once {
+                findings,
+                planned,
+                made: None,
+            });
         };
         let patched = assemble::image(&subject.manifest, &subject.config, &layer, name)?;
         finish::keep(&self.parts.blobs, &Digest::of(&patched.config), patched.config.into()).await?;
         let made = Some((layer, patched.manifest));
-        Ok(Once { planned, made })
+        Ok(Once {
+            findings,
+            planned,
+            made,
+        })
     }
 }

@@ -98,6 +98,9 @@ pub struct Arguments {
     /// containers-storage[:NAME]; may be given several times
     #[arg(long, value_name = "KIND:PATH", action = clap::ArgAction::Append, help_heading = "Where it goes")]
     pub output: Vec<Output>,
+    /// Write down what was fixed and what not, in OpenVEX
+    #[arg(long, value_name = "FILE", help_heading = "Where it goes")]
+    pub vex: Option<PathBuf>,
     /// The same as --output oci:FOLDER
     #[arg(long, value_name = "FOLDER", help_heading = "Where it goes")]
     pub oci_dir: Option<PathBuf>,
@@ -146,6 +149,7 @@ impl Arguments {
         match named {
             Some(_) if has_bulk => bail!("a bulk file names its images; give no other"),
             None if !has_bulk => bail!("name an image, or a bulk file with --config"),
+            _ if has_bulk && self.vex.is_some() => bail!("a bulk file has many images; --vex has no meaning there"),
             _ if has_bulk && self.tag.is_some() => bail!("a bulk file names its targets; --tag has no meaning there"),
             named => Ok(named),
         }

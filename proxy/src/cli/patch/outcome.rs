@@ -1,6 +1,7 @@
 //! What became of an image and of each of its platforms, as the stages leave it.
 
 use patchport_oci::{Descriptor, Digest, Manifest, Platform};
+use serde_json::Value;
 
 use super::progress::clean;
 use super::tree::Tree;
@@ -41,6 +42,8 @@ pub(super) struct Made {
     pub(super) layer: PatchLayer,
     /// The patched manifest.
     pub(super) manifest: Manifest,
+    /// What it fixes and what not, in OpenVEX; nothing when no advisory is known.
+    pub(super) vex: Option<Value>,
 }
 
 /// What became of an image.
@@ -51,6 +54,23 @@ pub(super) struct Outcome<'a> {
     pub(super) rows: Vec<Row>,
     /// The patched image; nothing when no platform was patched.
     pub(super) tree: Option<Tree<'a>>,
+}
+
+impl Outcome<'_> {
+    /// What is fixed in all platforms and what not, as one document.
+    pub(super) fn vex(&self) -> Option<Value> {
+        let made = self.rows.iter().filter_map(|row| match &row.fate {
+            Fate::Patched(made) => made.vex.clone(),
+            _ => None,
+        });
+        made.reduce(|mut all, mut next| {
+            let more = next.get_mut("statements").and_then(Value::as_array_mut);
+            if let (Some(all), Some(more)) = (all.get_mut("statements").and_then(Value::as_array_mut), more) {
+                all.append(more);
+            }
+            all
+        })
+    }
 }
 
 impl Row {

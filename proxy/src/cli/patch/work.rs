@@ -21,6 +21,7 @@ use super::{LOCAL, Misused};
 use crate::assemble;
 use crate::cli::image::{Named, Workbench, Written, kept_folder};
 use crate::depot::Depot;
+use crate::evidence::{self, vex};
 use crate::patch::builds::Builds;
 use crate::patch::workers::Pool;
 use crate::patch::{self, Engine as _, PatchError, Patcher};
@@ -338,7 +339,18 @@ impl Work {
         self.display.ended(&subject.manifest.digest);
         let done = done?;
         let fate = match done.made {
-            Some((layer, manifest)) => Fate::Patched(Box::new(Made { layer, manifest })),
+            Some((layer, manifest)) => {
+                let vex = vex::openvex(&vex::Product {
+                    name,
+                    digest: &manifest.digest.to_string(),
+                    before: &subject.inventory,
+                    after: &evidence::after(&subject.inventory, &layer),
+                    findings: &done.findings,
+                    left_out: &done.planned.left_out,
+                    created: &layer.created(),
+                });
+                Fate::Patched(Box::new(Made { layer, manifest, vex }))
+            }
             None => Fate::Nothing(String::new()),
         };
         Ok((done.planned, fate))
