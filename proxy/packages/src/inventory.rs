@@ -455,6 +455,33 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.upgraded.is_empty() && self.downgraded.is_empty() && self.added.is_empty() && self.removed.is_empty()
     }
+
+    /// A package that went and one of its name that came are one upgrade, where only the architecture is another.
+    fn pair(&mut self) {
+        let Self {
+            upgraded,
+            added,
+            removed,
+            ..
+        } = self;
+        removed.retain(|old| {
+            let newer = |new: &Installed| {
+                new.name == old.name && new.version > old.version && replaces(&new.architecture, &old.architecture)
+            };
+            let Some(at) = added.iter().position(newer) else {
+                return true;
+            };
+            let new = added.remove(at);
+            upgraded.push(Upgrade {
+                name: old.name.clone(),
+                architecture: old.architecture.clone(),
+                from: old.version.clone(),
+                to: new.version,
+            });
+            false
+        });
+        upgraded.sort_by(|one, other| (&one.name, &one.architecture).cmp(&(&other.name, &other.architecture)));
+    }
 }
 
 /// What happened between `before` and `after`.
@@ -494,5 +521,13 @@ pub fn changes(before: &Inventory, after: &Inventory) -> Changes {
             to: to.version.clone(),
         });
     }
+    changes.pair();
     changes
+}
+
+/// Whether a package of an architecture can take the place of one of another: only those for all go with any.
+#[must_use]
+pub fn replaces(new: &str, old: &str) -> bool {
+    let is_for_all = |architecture: &str| matches!(architecture, "all" | "noarch" | "any");
+    new == old || is_for_all(new) || is_for_all(old)
 }

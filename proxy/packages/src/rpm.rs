@@ -15,6 +15,7 @@ mod index;
 mod manifest;
 pub mod metadata;
 mod ndb;
+mod obsoletes;
 mod outdated;
 mod pattern;
 mod release;
@@ -27,7 +28,7 @@ pub use configuration::{
 pub use database::{DATABASES, Error, WRITE_AHEAD, read_database};
 pub use index::{Available, Index, Visible};
 pub use manifest::{MANIFEST, read_manifest};
-pub use outdated::outdated;
+pub use outdated::{offered, outdated};
 pub use release::{Release, release};
 
 /// An installed package, as rpm's database has it.

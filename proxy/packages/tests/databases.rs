@@ -305,6 +305,31 @@ fn changes_between_two_inventories() {
     );
 }
 
+#[test]
+fn a_package_that_is_for_all_architectures_now_was_upgraded() {
+    let of = |name: &str, version: &str, architecture: &str| {
+        stanza(name, version).replace("Architecture: amd64", &format!("Architecture: {architecture}"))
+    };
+    let before = inventory(&[
+        of("general", "1", "amd64"),
+        of("special", "1", "all"),
+        of("older", "2", "amd64"),
+        of("foreign", "1", "amd64"),
+    ]);
+    let after = inventory(&[
+        of("general", "2", "all"),
+        of("special", "2", "amd64"),
+        of("older", "1", "all"),
+        of("foreign", "2", "i386"),
+    ]);
+    let changes = changes(&before, &after);
+    let upgraded: Vec<_> = changes.upgraded.iter().map(|step| step.name.as_str()).collect();
+    let removed: Vec<_> = changes.removed.iter().map(|package| package.name.as_str()).collect();
+    assert_eq!(upgraded, ["general", "special"]);
+    assert_eq!(removed, ["foreign", "older"]);
+    assert_eq!(changes.upgraded[0].architecture, "amd64", "as it was planned");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 

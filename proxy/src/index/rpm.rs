@@ -61,11 +61,20 @@ impl fmt::Display for Key {
 
 /// A `repomd.xml` and who vouches for it.
 pub struct Root {
+    /// The URL that the image, or its list of mirrors, has for it. It may carry a password: it is never shown.
+    place: String,
     text: Bytes,
     signature: Option<Bytes>,
     /// A metalink that came over TLS names its checksum.
     vouched: bool,
     revision: Option<u64>,
+}
+
+impl Root {
+    /// The URL of the repository, as the image or its list of mirrors has it.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
 }
 
 #[async_trait]
@@ -95,7 +104,7 @@ impl Layout for Rpm {
                 }
             };
             for base in &bases {
-                match root(base, files, &checksums).await {
+                match root(url, base, files, &checksums).await {
                     Ok(root) => return below(base, files, root, held).await,
                     // A mirror that is away or behind is no reason to give up.
                     Err(error) => first = first.or(Some(error)),
@@ -160,7 +169,7 @@ async fn list(url: &str, fetcher: &Fetcher, files: &Files) -> Result<Bytes, Fetc
     }
 }
 
-async fn root(base: &Base, files: &Files, checksums: &[Checksum]) -> Result<Root, FetchError> {
+async fn root(place: &str, base: &Base, files: &Files, checksums: &[Checksum]) -> Result<Root, FetchError> {
     let text = files.current(base, "repodata/repomd.xml", MAX_SMALL).await?;
     let vouched = checksums.iter().any(|checksum| fits(checksum, &text));
     let signature = match files.current(base, "repodata/repomd.xml.asc", MAX_SMALL).await {
@@ -169,6 +178,7 @@ async fn root(base: &Base, files: &Files, checksums: &[Checksum]) -> Result<Root
         Err(error) => return Err(error),
     };
     Ok(Root {
+        place: place.to_owned(),
         text,
         signature,
         vouched,
@@ -184,7 +194,8 @@ fn fits(checksum: &Checksum, bytes: &[u8]) -> bool {
     })
 }
 
-fn digest(checksum: &Checksum) -> Option<Digest> {
+/// The digest that a checksum is; nothing for one of a kind that proves nothing.
+pub fn digest(checksum: &Checksum) -> Option<Digest> {
     let hex: String = checksum.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{}:{hex}", checksum.kind()).parse().ok()
 }

@@ -185,6 +185,8 @@ impl BuildKit {
         order: &Order,
     ) -> Result<Option<RawLayer>, (Option<Ending>, EngineError)> {
         let started = now();
+        // What writes times of its own takes this one, so that the same plan gives the same layer: rpm's database has them.
+        let exec = exec.env("SOURCE_DATE_EPOCH", made(&base.config).to_string());
         let content = Arc::new(SolveContent::new(base, Arc::clone(&self.blobs), self.scratch.clone()));
         let solve = Solve {
             definition: exec.platform(platform).limit("fsize", MAX_FILE).run().definition(),
@@ -211,6 +213,17 @@ impl BuildKit {
             engine,
         }))
     }
+}
+
+/// When an image was made, in seconds since the epoch; zero when it does not say.
+fn made(config: &[u8]) -> i64 {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        created: Option<String>,
+    }
+    let config: Option<Config> = serde_json::from_slice(config).ok();
+    let created: Option<jiff::Timestamp> = config.and_then(|config| config.created?.parse().ok());
+    created.map_or(0, |created| created.as_second().max(0))
 }
 
 /// The new layer out of what BuildKit sent; nothing when there is none.

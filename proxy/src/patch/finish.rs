@@ -10,7 +10,7 @@ use bytes::Bytes;
 use patchport_config::Compression;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::{Digest, Hasher, media_type};
-use patchport_packages::inventory::{Changes, Installed, Manager, Upgrade, changes};
+use patchport_packages::inventory::{Changes, Installed, Manager, Upgrade, changes, replaces};
 use patchport_packages::layer::{self, LayerFiles, Node, Normalise, normalise};
 use patchport_packages::{Inventory, dpkg};
 use tempfile::NamedTempFile;
@@ -142,6 +142,9 @@ impl Finishing {
                 "its packages are kept in another way than before".to_owned(),
             ));
         }
+        if before.manager == Manager::Rpm {
+            single(before, &after)?;
+        }
         let changes = changes(before, &after);
         let names = |list: &mut dyn Iterator<Item = &str>| list.collect::<Vec<_>>().join(", ");
         if !changes.removed.is_empty() {
@@ -187,7 +190,9 @@ pub(super) async fn keep(blobs: &Blobs, digest: &Digest, bytes: Bytes) -> Result
 /// Whether the result has what was planned, and nothing went where the plan does not lead.
 fn fulfils(after: &Inventory, changes: &Changes, plan: &Plan) -> Result<(), PatchError> {
     let has = |upgrade: &&plan::Upgrade| {
-        let same = |package: &Installed| package.name == upgrade.name && package.architecture == upgrade.architecture;
+        let same = |package: &Installed| {
+            package.name == upgrade.name && replaces(&package.architecture, &upgrade.architecture)
+        };
         !after
             .packages
             .iter()
@@ -221,6 +226,29 @@ fn settled(layer: &LayerFiles) -> Result<(), PatchError> {
         .map_err(|error| PatchError::Unproven(format!("its package database cannot be read: {error}")))?;
     match packages.iter().find(|package| !is_settled(package)) {
         Some(broken) => Err(PatchError::Unproven(format!("{} is not fully installed", broken.name))),
+        None => Ok(()),
+    }
+}
+
+/// Whether rpm has finished with all packages: of a transaction that broke off, both the old and the new version are there.
+fn single(before: &Inventory, after: &Inventory) -> Result<(), PatchError> {
+    let count = |inventory: &Inventory, own: &Installed| {
+        let same = |other: &&Installed| other.name == own.name && other.architecture == own.architecture;
+        inventory.packages.iter().filter(same).count()
+    };
+    let is_doubled = |own: &&Installed| {
+        let [one, two] = [count(before, own), count(after, own)];
+        two > one.max(1) && !own.name.starts_with("kernel")
+    };
+    let mut neighbours = after.packages.windows(2).filter_map(|pair| match pair {
+        [one, two] if one.name == two.name && one.architecture == two.architecture => Some(one),
+        _ => None,
+    });
+    match neighbours.find(|own| is_doubled(own)) {
+        Some(broken) => Err(PatchError::Unproven(format!(
+            "{} is installed in two versions",
+            broken.name
+        ))),
         None => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use patchport_buildkit::llb::{Exec, State};
 use crate::plan::{Plan, Tool};
 
 mod apt;
+mod rpm;
 
 /// The folder of our mounts in the container; runc mounts a fresh `/dev`, so nothing of it is left in the image.
 const MOUNT: &str = "/dev/patchport";
@@ -38,6 +39,13 @@ pub(super) fn of(tool: Tool) -> &'static dyn Recipe {
     match tool {
         Tool::Apt => &apt::Apt,
         Tool::Dpkg => &apt::Dpkg,
+        Tool::Dnf => &rpm::DNF_4,
+        Tool::Dnf5 => &rpm::DNF_5,
+        Tool::Zypper => &rpm::ZYPPER_1,
+        Tool::Tdnf => &rpm::TDNF_3,
+        Tool::Microdnf => &rpm::MICRODNF_3,
+        Tool::Yum => &rpm::YUM_3,
+        Tool::Rpm => &rpm::RPM,
     }
 }
 

@@ -14,7 +14,32 @@ pub enum Tool {
     Apt,
     /// `dpkg` in an image without `apt-get`.
     Dpkg,
+    /// `dnf`, of version 4 or 5, and `rpm` below it.
+    Dnf,
+    /// `dnf5` in an image that does not call it `dnf`.
+    Dnf5,
+    /// `zypper`, and `rpm` below it.
+    Zypper,
+    /// `tdnf`, and `rpm` below it where that is there.
+    Tdnf,
+    /// `microdnf`, and `rpm` below it where that is there.
+    Microdnf,
+    /// `yum` of before dnf, and `rpm` below it.
+    Yum,
+    /// `rpm` in an image without any of these.
+    Rpm,
 }
+
+/// The tools of rpm images, the one that is taken first; where `yum` is another name for dnf, dnf is there too.
+const RPM: [Tool; 7] = [
+    Tool::Dnf,
+    Tool::Dnf5,
+    Tool::Zypper,
+    Tool::Tdnf,
+    Tool::Microdnf,
+    Tool::Yum,
+    Tool::Rpm,
+];
 
 impl Tool {
     /// The tool for an image.
@@ -24,13 +49,18 @@ impl Tool {
     pub fn of(inventory: &Inventory) -> Result<Self, &'static str> {
         let has = |tool: &str| inventory.tools.iter().any(|own| own == tool);
         match inventory.manager {
-            Manager::Dpkg if !has("sh") => Err("the image has no shell to upgrade packages with"),
+            Manager::Dpkg | Manager::Rpm if !has("sh") => Err("the image has no shell to upgrade packages with"),
             Manager::Dpkg if has("apt-get") => Ok(Self::Apt),
             Manager::Dpkg if has("dpkg") => Ok(Self::Dpkg),
             Manager::Dpkg => Err("the image has dpkg's database, but neither apt-get nor dpkg"),
+            Manager::Rpm => RPM
+                .into_iter()
+                .find(|tool| has(tool.name()))
+                .ok_or("the image has rpm's database, but neither rpm nor a tool that uses it"),
             Manager::DpkgFragments => Err("images without a package manager (distroless) are not supported yet"),
-            Manager::Apk | Manager::Rpm | Manager::RpmManifest | Manager::Pacman => {
-                Err("images of this package manager are not supported yet (apt's are)")
+            Manager::RpmManifest => Err("rpm images without a package database (distroless) are not supported yet"),
+            Manager::Apk | Manager::Pacman => {
+                Err("images of this package manager are not supported yet (apt's and rpm's are)")
             }
         }
     }
@@ -41,6 +71,13 @@ impl Tool {
         match self {
             Self::Apt => "apt-get",
             Self::Dpkg => "dpkg",
+            Self::Dnf => "dnf",
+            Self::Dnf5 => "dnf5",
+            Self::Zypper => "zypper",
+            Self::Tdnf => "tdnf",
+            Self::Microdnf => "microdnf",
+            Self::Yum => "yum",
+            Self::Rpm => "rpm",
         }
     }
 }
@@ -48,5 +85,45 @@ impl Tool {
 impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use patchport_packages::inventory::Repositories;
+    use patchport_packages::{Inventory, OsRelease};
+
+    use super::{Manager, Tool};
+
+    fn of(manager: Manager, tools: &[&str]) -> Result<Tool, &'static str> {
+        Tool::of(&Inventory {
+            os: OsRelease::parse(b"ID=rocky\n").unwrap(),
+            manager,
+            packages: vec![],
+            held: vec![],
+            repositories: Repositories::default(),
+            tools: tools.iter().map(|tool| (*tool).to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn rpm_images_are_upgraded_by_the_best_tool_that_they_have() {
+        let cases: [(&[&str], Tool); 8] = [
+            (&["dnf", "microdnf", "rpm", "sh", "yum"], Tool::Dnf),
+            (&["dnf5", "rpm", "sh"], Tool::Dnf5),
+            (&["rpm", "sh", "zypper"], Tool::Zypper),
+            (&["rpm", "sh", "tdnf"], Tool::Tdnf),
+            (&["microdnf", "rpm", "sh"], Tool::Microdnf),
+            (&["rpm", "sh", "yum"], Tool::Yum),
+            // A Debian's own tools on an rpm image say nothing.
+            (&["apt-get", "dpkg", "rpm", "sh"], Tool::Rpm),
+            (&["microdnf", "sh"], Tool::Microdnf),
+        ];
+        for (tools, expected) in cases {
+            assert_eq!(of(Manager::Rpm, tools), Ok(expected), "{tools:?}");
+        }
+        assert!(of(Manager::Rpm, &["dnf", "rpm"]).unwrap_err().contains("no shell"));
+        assert!(of(Manager::Rpm, &["sh"]).unwrap_err().contains("neither rpm"));
+        assert_eq!(of(Manager::Dpkg, &["apt-get", "dpkg", "sh"]), Ok(Tool::Apt));
     }
 }

@@ -105,7 +105,10 @@ impl Scanner for Updates {
             Repositories::Apt(configuration) => {
                 apt::packages(self, &subject.inventory, configuration, &keyrings, upgrades)
             }
-            Repositories::Apk(_) | Repositories::Rpm(_) | Repositories::Unknown => None,
+            Repositories::Rpm(configuration) => {
+                rpm::packages(self, &subject.inventory, configuration, &keyrings, upgrades)
+            }
+            Repositories::Apk(_) | Repositories::Unknown => None,
         }
     }
 

@@ -17,7 +17,7 @@ pub enum Omit {
     EmptyFile(&'static str),
 }
 
-/// What apt and dpkg write besides the packages, caches that hold inode numbers or times, and what a build
+/// What package managers write besides the packages, caches that hold inode numbers or times, and what a build
 /// mounts over the image.
 pub(crate) const DEFAULTS: &[Omit] = &[
     Omit::Below("var/log/apt"),
@@ -32,6 +32,33 @@ pub(crate) const DEFAULTS: &[Omit] = &[
     Omit::Prefix("var/lib/dpkg", "lock"),
     Omit::Path("var/lib/dpkg/triggers/Lock"),
     Omit::Suffix("var/cache/debconf", "-old"),
+    Omit::Below("var/cache/dnf"),
+    Omit::Below("var/cache/yum"),
+    Omit::Below("var/cache/libdnf5"),
+    Omit::Below("var/cache/tdnf"),
+    Omit::Below("var/cache/zypp"),
+    Omit::Prefix("var/lib/dnf", "history.sqlite"),
+    Omit::Below("var/lib/dnf/repos"),
+    Omit::Below("var/lib/yum/history"),
+    Omit::Prefix("usr/lib/sysimage/libdnf5", "transaction_history.sqlite"),
+    Omit::Prefix("var/lib/zypp", "Anonymous"),
+    Omit::Path("var/lib/YaST2/cookies"),
+    Omit::Prefix("var/log", "dnf"),
+    Omit::Prefix("var/log", "tdnf"),
+    Omit::Path("var/log/hawkey.log"),
+    Omit::Path("var/log/yum.log"),
+    Omit::Path("var/log/zypper.log"),
+    Omit::Below("var/log/zypp"),
+    Omit::Below("var/log/YaST2"),
+    // rpm's locks, and what SQLite and Berkeley DB keep beside a database while it is open.
+    Omit::Path("var/lib/rpm/.rpm.lock"),
+    Omit::Prefix("var/lib/rpm", "__db."),
+    Omit::Path("var/lib/rpm/rpmdb.sqlite-shm"),
+    Omit::EmptyFile("var/lib/rpm/rpmdb.sqlite-wal"),
+    Omit::Path("usr/lib/sysimage/rpm/.rpm.lock"),
+    Omit::Prefix("usr/lib/sysimage/rpm", "__db."),
+    Omit::Path("usr/lib/sysimage/rpm/rpmdb.sqlite-shm"),
+    Omit::EmptyFile("usr/lib/sysimage/rpm/rpmdb.sqlite-wal"),
     Omit::EmptyFile("etc/resolv.conf"),
     Omit::EmptyFile("etc/hosts"),
     Omit::EmptyFile("etc/hostname"),
@@ -74,6 +101,12 @@ mod tests {
             "var/lib/dpkg/status-old",
             "var/lib/dpkg/lock-frontend",
             "var/cache/debconf/config.dat-old",
+            "var/cache/dnf/kit-1/repodata/repomd.xml",
+            "var/lib/dnf/history.sqlite-wal",
+            "var/log/dnf.rpm.log",
+            "var/lib/rpm/.rpm.lock",
+            "var/lib/rpm/__db.001",
+            "usr/lib/sysimage/rpm/rpmdb.sqlite-shm",
             "dev/null",
             "proc",
             "run/lock",
@@ -92,11 +125,17 @@ mod tests {
             "device",
             "usr/tmp",
             "var/cache/debconf/config.dat",
+            "var/lib/dnf/modulefailsafe",
+            "var/lib/rpm/rpmdb.sqlite",
+            // Changes that are not in the database yet: without them it tells a lie.
+            "var/lib/rpm/rpmdb.sqlite-wal",
+            "var/lib/zypp/AutoInstalled",
             "etc",
         ];
         for path in kept {
             assert!(!omitted(path, false), "{path}");
         }
+        assert!(omitted("var/lib/rpm/rpmdb.sqlite-wal", true));
         assert!(omitted("etc/hosts", true) && !omitted("etc/hostx", true));
     }
 }

@@ -116,8 +116,8 @@ const CONFIGURATION_DIRECTORIES: [&str; 15] = [
 ];
 
 /// Programs that a patch may be made with, wherever they are.
-pub(crate) const TOOLS: [&str; 11] = [
-    "apk", "apt-get", "dnf", "dpkg", "microdnf", "pacman", "rpm", "sh", "tdnf", "yum", "zypper",
+pub(crate) const TOOLS: [&str; 12] = [
+    "apk", "apt-get", "dnf", "dnf5", "dpkg", "microdnf", "pacman", "rpm", "sh", "tdnf", "yum", "zypper",
 ];
 
 /// Where programs are; where `/bin` is a link, layers hold them at what it leads to.

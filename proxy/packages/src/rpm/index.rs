@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::BufRead;
 
 use crate::rpm::metadata::{self, Advisory, Checksum, Wrong};
+use crate::rpm::obsoletes::{Comparison, covers};
 use crate::rpm::pattern::Patterns;
 use crate::rpm::{Configuration, Repository};
 use crate::version::{Family, Version};
@@ -19,6 +20,8 @@ pub struct Index {
     texts: String,
     /// Ordered by name.
     packages: Vec<Entry>,
+    /// Those of a package stand together.
+    obsoletes: Vec<Obsoletes>,
     advisories: Vec<Advisory>,
     /// Ordered by name.
     fixes: Vec<Fix>,
@@ -26,8 +29,8 @@ pub struct Index {
     skipped: usize,
 }
 
-/// A place in the texts.
-#[derive(Clone, Copy, Debug)]
+/// A place in the texts, or in another list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     start: u32,
     length: u32,
@@ -42,6 +45,16 @@ struct Entry {
     source_rpm: Span,
     size: u64,
     checksum: Option<Checksum>,
+    /// Which of the index's [`Obsoletes`] are its own.
+    obsoletes: Span,
+}
+
+/// What a package takes the place of.
+#[derive(Clone, Copy, Debug)]
+struct Obsoletes {
+    name: Span,
+    version: Option<Span>,
+    comparison: Comparison,
 }
 
 /// A package in an advisory.
@@ -70,6 +83,7 @@ pub struct Available<'a> {
     pub checksum: Option<&'a Checksum>,
     /// The file name of the source package; empty when the repository does not tell. Any text.
     pub source_rpm: &'a str,
+    obsoletes: Span,
 }
 
 /// Which packages of a repository are to be seen.
@@ -121,13 +135,23 @@ impl Index {
     /// # Errors
     /// [`metadata::Error`] when it is malformed, or larger than an index may be.
     pub fn read(file: &str, primary: impl BufRead) -> Result<Self, metadata::Error> {
-        let (mut texts, mut packages, mut skipped) = (Texts::default(), Vec::new(), 0);
+        let (mut texts, mut packages, mut obsoletes, mut skipped) = (Texts::default(), Vec::new(), Vec::new(), 0);
         metadata::read_primary(file, primary, |listed| {
             let Some(listed) = listed else {
                 skipped += 1;
                 return Ok(());
             };
+            let first = obsoletes.len();
+            for one in &listed.obsoletes {
+                let version = one.version.as_ref().map(|version| texts.shared(version.as_str()));
+                obsoletes.push(Obsoletes {
+                    name: texts.shared(&one.name)?,
+                    version: version.transpose()?,
+                    comparison: one.comparison,
+                });
+            }
             packages.push(Entry {
+                obsoletes: Span::between(first, obsoletes.len())?,
                 name: texts.shared(&listed.name)?,
                 architecture: texts.shared(&listed.architecture)?,
                 version: texts.shared(listed.version.as_str())?,
@@ -136,17 +160,19 @@ impl Index {
                 size: listed.size,
                 checksum: listed.checksum,
             });
-            fits(packages.len())
+            fits(packages.len().max(obsoletes.len()))
         })?;
         let mut index = Self {
             texts: texts.all,
             packages,
+            obsoletes,
             skipped,
             ..Self::default()
         };
         let texts = &index.texts;
         index.packages.sort_by_key(|entry| entry.name.of(texts));
         index.packages.shrink_to_fit();
+        index.obsoletes.shrink_to_fit();
         Ok(index)
     }
 
@@ -234,6 +260,20 @@ impl Index {
         })
     }
 
+    /// Whether a package takes the place of an installed one of another name, which would be removed for it.
+    #[must_use]
+    pub fn obsoletes(&self, package: &Available<'_>, name: &str, version: &Version) -> bool {
+        let own = self.obsoletes.get(package.obsoletes.range()).unwrap_or_default();
+        own.iter()
+            .filter(|one| one.name.of(&self.texts) == name)
+            .any(|one| match one.version {
+                Some(span) => self
+                    .version(span)
+                    .is_some_and(|than| covers(one.comparison, Some(&than), version)),
+                None => covers(one.comparison, None, version),
+            })
+    }
+
     fn available<'a>(&'a self, entry: &'a Entry) -> Option<Available<'a>> {
         Some(Available {
             name: entry.name.of(&self.texts),
@@ -243,6 +283,7 @@ impl Index {
             size: entry.size,
             checksum: entry.checksum.as_ref(),
             source_rpm: entry.source_rpm.of(&self.texts),
+            obsoletes: entry.obsoletes,
         })
     }
 
@@ -276,10 +317,23 @@ fn range<'a, 'b, T>(list: &'a [T], name: &str, of: impl Fn(&T) -> &'b str) -> &'
 }
 
 impl Span {
-    fn of(self, texts: &str) -> &str {
+    fn between(start: usize, end: usize) -> Result<Self, Wrong> {
+        let number =
+            |number: usize| u32::try_from(number).map_err(|_| Wrong::Text("more entries than an index may have"));
+        Ok(Self {
+            start: number(start)?,
+            length: number(end.saturating_sub(start))?,
+        })
+    }
+
+    fn range(self) -> std::ops::Range<usize> {
         let start = usize::try_from(self.start).unwrap_or(usize::MAX);
         let length = usize::try_from(self.length).unwrap_or(usize::MAX);
-        texts.get(start..start.saturating_add(length)).unwrap_or_default()
+        start..start.saturating_add(length)
+    }
+
+    fn of(self, texts: &str) -> &str {
+        texts.get(self.range()).unwrap_or_default()
     }
 }
 

@@ -17,7 +17,8 @@ const DEFAULT_PRIORITY: u32 = 99;
 /// the architecture is the same or one of them is `noarch`, and what is excluded is not there. An advisory is one for a
 /// package when it brings a version that is newer than the installed one and not newer than the one that is offered.
 ///
-/// Packages that are held are kept back, and so are those of modules, unless a repository of hotfixes has them: the package
+/// Packages that are held are kept back, and so are those whose newer version would remove another installed package that it calls
+/// obsolete, and those of modules, unless a repository of hotfixes has them: the package
 /// lists do not tell which versions are of the stream that the image has.
 #[must_use]
 pub fn outdated(
@@ -42,12 +43,33 @@ pub fn outdated(
                 Status::KeptBack("it is locked at its version".to_owned())
             } else if is_modular(&available.version) && !offer.hotfixes {
                 Status::KeptBack("it belongs to a module, whose streams are not known here".to_owned())
+            } else if let Some(gone) = offer.removes(&available, packages) {
+                Status::KeptBack(format!("it would remove {gone}, which it calls obsolete"))
             } else {
                 Status::Fixable
             };
             Some(offers.finding(package, offer, available, status))
         });
     Findings::new(findings.collect(), Vec::new())
+}
+
+/// The packages of repositories that these upgrades (name, architecture of the installed package, new version) come to, in their
+/// order, each with the identifier of its repository; nothing when one of them is not offered as [`outdated`] saw it.
+#[must_use]
+pub fn offered<'a>(
+    packages: &[Installed],
+    configuration: &Configuration,
+    indexes: &[(&'a str, &'a Index)],
+    upgrades: &[(&str, &str, &Version)],
+) -> Option<Vec<(&'a str, Available<'a>)>> {
+    let offers = Offers::new(configuration, indexes);
+    let one = |(name, architecture, to): &(&str, &str, &Version)| {
+        let same = |package: &&Installed| package.name == *name && package.architecture == *architecture;
+        let installed = packages.iter().filter(same).max_by_key(|package| &package.version)?;
+        let (offer, available) = offers.upgrade(installed)?;
+        (available.version == **to).then_some((offer.id, available))
+    };
+    upgrades.iter().map(one).collect()
 }
 
 /// The newest version of each name that is installed, of any and of each architecture.
@@ -94,6 +116,14 @@ struct Offer<'a> {
     visible: Visible,
     priority: u32,
     hotfixes: bool,
+}
+
+impl Offer<'_> {
+    /// An installed package that would be removed for one of this repository.
+    fn removes<'a>(&self, new: &Available<'_>, packages: &'a [Installed]) -> Option<&'a str> {
+        let gone = |old: &&Installed| old.name != new.name && self.index.obsoletes(new, &old.name, &old.version);
+        packages.iter().find(gone).map(|old| old.name.as_str())
+    }
 }
 
 impl<'a> Offers<'a> {

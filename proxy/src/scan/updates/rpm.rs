@@ -6,10 +6,12 @@ use patchport_packages::rpm::{self, Configuration, Repository};
 use patchport_packages::{Findings, Inventory};
 
 use super::{KeyFiles, ScanError, Subject, Updates, failed};
+use crate::depot::Package;
 use crate::index::IndexError;
 use crate::index::keeper::Loaded;
 use crate::index::keys::Keyring;
-use crate::index::rpm::{Key, Rpm};
+use crate::index::rpm::{Key, Rpm, digest};
+use crate::plan::Upgrade;
 use crate::respond::chain;
 
 /// Where distributions keep the keys of their packages.
@@ -47,16 +49,55 @@ pub(super) fn rescan(
     configuration: &Configuration,
     keyrings: &[Keyring],
 ) -> Option<Findings> {
-    let known = |(at, repository): (usize, &Repository)| {
+    let loaded = known(updates, configuration, keyrings)?;
+    Some(judge(inventory, configuration, &loaded))
+}
+
+/// The indexes of all enabled repositories, if all of them are held.
+fn known<'a>(
+    updates: &Updates,
+    configuration: &'a Configuration,
+    keyrings: &[Keyring],
+) -> Option<Vec<(&'a str, Loaded<Rpm>)>> {
+    let known = |(at, repository): (usize, &'a Repository)| {
         let loaded = updates.indexes.rpm.known(&Key::of(repository), keyrings.get(at)?)?;
-        Some((repository.id.clone(), loaded))
+        Some((repository.id.as_str(), loaded))
     };
-    let loaded: Vec<_> = configuration.enabled().enumerate().map(known).collect::<Option<_>>()?;
-    let named: Vec<_> = loaded
+    configuration.enabled().enumerate().map(known).collect()
+}
+
+/// The packages of these upgrades, from the indexes that are held. What they need beyond each other the lists do not tell: rpm does.
+pub(super) fn packages(
+    updates: &Updates,
+    inventory: &Inventory,
+    configuration: &Configuration,
+    keyrings: &[Keyring],
+    upgrades: &[Upgrade],
+) -> Option<Vec<Package>> {
+    // Of these a tool keeps several versions, where rpm by itself would remove the old one.
+    if upgrades.iter().any(|upgrade| upgrade.name.starts_with("kernel")) {
+        return None;
+    }
+    let loaded = known(updates, configuration, keyrings)?;
+    let indexes: Vec<_> = loaded.iter().map(|(id, loaded)| (*id, &*loaded.index)).collect();
+    let wanted = upgrades
         .iter()
-        .map(|(id, loaded)| (id.as_str(), loaded.clone()))
-        .collect();
-    Some(judge(inventory, configuration, &named))
+        .map(|upgrade| (&*upgrade.name, &*upgrade.architecture, &upgrade.to));
+    let wanted: Vec<_> = wanted.collect();
+    let offered = rpm::offered(&inventory.packages, configuration, &indexes, &wanted)?;
+    let package = |(id, available): (&str, rpm::Available<'_>)| {
+        let (_, loaded) = loaded.iter().find(|(known, _)| *known == id)?;
+        Some(Package {
+            name: available.name.to_owned(),
+            architecture: available.architecture.to_owned(),
+            digest: digest(available.checksum?)?,
+            path: available.path.to_owned(),
+            size: available.size,
+            repository: loaded.root.place().to_owned(),
+            version: available.version,
+        })
+    };
+    offered.into_iter().map(package).collect()
 }
 
 /// Looks at the indexes again.

@@ -5,10 +5,14 @@ use std::io::BufRead;
 
 use crate::rpm::metadata::xml::{Element, Sink, walk};
 use crate::rpm::metadata::{Checksum, Error, Wrong};
+use crate::rpm::obsoletes::{Comparison, Obsolete};
 use crate::rpm::{header, is_architecture, is_name};
 use crate::version::Version;
 
 const MAX_PATH: usize = 2048;
+
+/// The most that one package may take the place of.
+const MAX_OBSOLETES: usize = 10_000;
 
 /// A package as it is listed.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(crate) struct Listed {
     pub(crate) checksum: Option<Checksum>,
     pub(crate) size: u64,
     pub(crate) source_rpm: String,
+    /// What it takes the place of.
+    pub(crate) obsoletes: Vec<Obsolete>,
 }
 
 /// Tells all packages of a list that is already decompressed, but for source packages; nothing in place of one whose name,
@@ -55,6 +61,8 @@ struct Package {
     checksum: Option<Checksum>,
     size: u64,
     source_rpm: String,
+    in_obsoletes: bool,
+    obsoletes: Vec<Obsolete>,
 }
 
 impl<F: FnMut(Option<Listed>) -> Result<(), Wrong>> Sink for Reading<F> {
@@ -69,10 +77,23 @@ impl<F: FnMut(Option<Listed>) -> Result<(), Wrong>> Sink for Reading<F> {
                 package.version_release = version_release(element.attribute("ver")?, element.attribute("rel")?);
             }
             (3, "checksum") => package.checksum_kind = element.attribute("type")?.unwrap_or_default(),
-            (3, "location") => package.path = element.attribute("href")?.unwrap_or_default(),
+            (3, "location") => {
+                package.path = element.attribute("href")?.unwrap_or_default();
+                if let Some(base) = element.attribute("base")?.filter(|base| !base.is_empty()) {
+                    // It is not below this repository: an address that leads elsewhere says so to whoever joins it.
+                    package.path = format!("{}/{}", base.trim_end_matches('/'), package.path);
+                }
+            }
             (3, "size") => {
                 let size = element.attribute("package")?;
                 package.size = size.and_then(|text| text.parse().ok()).unwrap_or_default();
+            }
+            (4, "obsoletes") => package.in_obsoletes = true,
+            (5, "entry") if package.in_obsoletes => {
+                package.obsoletes.extend(obsolete(element)?);
+                if package.obsoletes.len() > MAX_OBSOLETES {
+                    return Err(Wrong::Text("a package that obsoletes more than ten thousand others"));
+                }
             }
             _ => {}
         }
@@ -87,6 +108,7 @@ impl<F: FnMut(Option<Listed>) -> Result<(), Wrong>> Sink for Reading<F> {
             (3, "arch") => text.clone_into(&mut package.architecture),
             (3, "checksum") => package.checksum = Checksum::of(&package.checksum_kind, text),
             (4, "sourcerpm") => text.clone_into(&mut package.source_rpm),
+            (4, "obsoletes") => package.in_obsoletes = false,
             _ => {}
         }
         Ok(())
@@ -116,8 +138,26 @@ impl Package {
             checksum: self.checksum,
             size: self.size,
             source_rpm: self.source_rpm,
+            obsoletes: self.obsoletes,
         })
     }
+}
+
+/// What an entry says is obsolete; nothing when no package can be meant.
+fn obsolete(element: &Element<'_>) -> Result<Option<Obsolete>, Wrong> {
+    let name = element.attribute("name")?.filter(|name| is_name(name));
+    let comparison = Comparison::of(element.attribute("flags")?.as_deref().unwrap_or_default());
+    let (version, release) = (element.attribute("ver")?, element.attribute("rel")?);
+    let epoch = number(element.attribute("epoch")?);
+    let text = match (
+        version.unwrap_or_default(),
+        release.filter(|release| !release.is_empty()),
+    ) {
+        (version, Some(release)) => format!("{version}-{release}"),
+        (version, None) => version,
+    };
+    let version = epoch.and_then(|epoch| header::version(epoch, &text).ok());
+    Ok(name.and_then(|name| Obsolete::new(name, comparison?, version)))
 }
 
 /// A number that may be missing, which is zero then; nothing when it is none.
