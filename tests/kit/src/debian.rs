@@ -312,7 +312,7 @@ impl Rootfs {
     }
 }
 
-fn lay(root: &Path, layer: &[u8]) {
+pub(crate) fn lay(root: &Path, layer: &[u8]) {
     for path in unpack(layer).keys() {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         match name.strip_prefix(".wh.") {

@@ -19,6 +19,7 @@ pub mod image;
 pub mod mirror;
 pub mod process;
 pub mod registry;
+pub mod rpm;
 pub mod scanner;
 pub mod signer;
 pub mod tools;
