@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::patch_scene::{LONG, REPOSITORY, rule, until_patched};
 use crate::patched_image::assert_nothing_but_the_patch;
 use crate::promise::promise;
-use crate::scene::setup;
+use crate::scene::{assert_clear_error, setup};
 
 /// What upgrades packages, and the programs that an image of it does not have.
 type Tool = (&'static str, &'static [&'static str]);
@@ -129,7 +129,7 @@ fn strangers(patched: &Pulled) -> BTreeSet<String> {
             "usr/share/kit-b/",
             "etc/kit-a.conf",
             "etc/kit-b.conf.rpmnew",
-            rpm::DATABASE,
+            "var/lib/rpm/",
         ];
         let docs = ["usr/share/doc/kit-a/", "usr/share/doc/kit-b/"];
         path.ends_with('/') || own.iter().chain(&docs).any(|start| path.starts_with(start))
@@ -236,15 +236,27 @@ async fn images_with_zypper_are_patched_either_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn images_with_rpm_alone_are_patched_from_fetched_packages() {
     let scene = Scene::offering(&offered()).await;
-    let no_docs = owned().file("etc/dnf/dnf.conf", "[main]\ntsflags=nodocs\n");
-    let image = scene.push(RPM, &outdated(), no_docs).await;
+    let own = owned().file("etc/dnf/dnf.conf", "[main]\ntsflags=nodocs\n");
+    let image = scene.push(RPM, &outdated(), own).await;
     let patched = scene.patched("auto", RPM, &image).await;
     let rootfs = assert_upgraded("auto", &image, &patched).await;
-    assert_eq!(
-        rootfs.read("usr/share/doc/kit-b/README"),
-        None,
-        "documentation stays out"
-    );
+    let readme = rootfs.read("usr/share/doc/kit-b/README");
+    assert_eq!(readme, None, "documentation stays out");
+    let again = scene.digest("auto", RPM, &image).await;
+    assert_eq!(again, patched.digest(), "the same plan, the same image");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_insists_on_signatures_gets_no_package_without() {
+    let scene = Scene::offering(&offered()).await;
+    let own = owned().file("etc/rpm/macros.strict", "%_pkgverify_level all\n");
+    scene.push(RPM, &outdated(), own).await;
+    let mirror = scene.mirror("auto").await;
+    let path = format!("/v2/{REPOSITORY}/manifests/{}", RPM.0);
+    let answer = mirror.client().get(&path).await;
+    assert_clear_error("unsigned packages", &answer, &[403]);
+    let log = mirror.log().text();
+    assert!(log.contains("could not be installed by the image's rpm"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
