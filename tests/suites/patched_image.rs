@@ -137,7 +137,7 @@ async fn a_docker_image_stays_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_stays_an_index_with_every_other_child_untouched() {
     promise("If upstream answers a tag with an index, so do we.");
-    promise("Every other entry keeps its descriptor.");
+    promise("Every other entry keeps its descriptor");
     let scene = Scene::shared().await;
     let foreign = Image::builder()
         .architecture("s390x")
