@@ -5,13 +5,17 @@
 
 use std::sync::Arc;
 
-use patchport_oci::Digest;
-use patchport_packages::Version;
+use bytes::Bytes;
+use moka::sync::Cache;
+use patchport_oci::digest::Algorithm;
+use patchport_oci::{Digest, Hasher};
+use patchport_packages::{Version, apk};
 
 use crate::blobs::{BlobError, Blobs};
 use crate::flight::{Flights, Interrupted};
 use crate::index::fetch::{Base, FetchError, Fetcher};
-use crate::store::StoreError;
+use crate::respond::chain;
+use crate::store::{ReadAt, StoreError};
 use crate::tasks::Tasks;
 
 /// The largest package that is fetched, in bytes; the largest ones of distributions have some hundred MB.
@@ -30,10 +34,47 @@ pub struct Package {
     pub repository: String,
     /// Its path below the repository.
     pub path: String,
-    /// The digest of its file.
-    pub digest: Digest,
+    /// What its index knows it by.
+    pub identity: Identity,
     /// The size of its file in bytes.
     pub size: u64,
+    /// Where its tool looks for it, below the folder of all packages; nothing where it is told.
+    pub place: Option<String>,
+}
+
+/// What an index knows the file of a package by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The digest of the file.
+    File(Digest),
+    /// apk's checksum, of the part of the file that has the checksum of the rest.
+    Apk(String),
+}
+
+impl Identity {
+    /// A digest that is another for another file.
+    fn key(&self) -> Digest {
+        match self {
+            Self::File(digest) => digest.clone(),
+            Self::Apk(checksum) => Digest::of(format!("apk {checksum}").as_bytes()),
+        }
+    }
+}
+
+/// What an upgrade is made from.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Supply {
+    /// The packages.
+    pub packages: Vec<Package>,
+    /// What else their tool wants to have, by its place below the folder of all packages.
+    pub files: Vec<(String, Bytes)>,
+}
+
+impl From<Vec<Package>> for Supply {
+    fn from(packages: Vec<Package>) -> Self {
+        let files = Vec::new();
+        Self { packages, files }
+    }
 }
 
 /// Why a package is not there.
@@ -84,11 +125,16 @@ impl DepotError {
     }
 }
 
+/// Packages that are remembered by what their index knows them by.
+const REMEMBERED: u64 = 100_000;
+
 /// Fetches packages and keeps them.
 pub struct Depot {
     fetcher: Arc<Fetcher>,
     blobs: Arc<Blobs>,
-    fetches: Flights<Digest, Result<(), DepotError>>,
+    /// The files of packages whose index does not know them by their digests.
+    known: Cache<Digest, Digest>,
+    fetches: Flights<Digest, Result<Digest, DepotError>>,
 }
 
 impl Depot {
@@ -97,6 +143,7 @@ impl Depot {
         Arc::new(Self {
             fetcher,
             blobs,
+            known: Cache::new(REMEMBERED),
             fetches: Flights::new(tasks),
         })
     }
@@ -106,19 +153,28 @@ impl Depot {
         &self.blobs
     }
 
-    /// Has a package in the store when it returns.
+    /// Has a package in the store when it returns; the digest of its file.
     ///
     /// # Errors
     /// [`DepotError`] names the package or its URL.
-    pub async fn fetch(self: &Arc<Self>, package: &Package) -> Result<(), DepotError> {
-        if self.blobs.stored(&package.digest).await?.is_some() {
-            return Ok(());
+    pub async fn fetch(self: &Arc<Self>, package: &Package) -> Result<Digest, DepotError> {
+        let key = package.identity.key();
+        let known = match &package.identity {
+            Identity::File(digest) => Some(digest.clone()),
+            Identity::Apk(_) => self.known.get(&key),
+        };
+        if let Some(digest) = known
+            && self.blobs.stored(&digest).await?.is_some()
+        {
+            return Ok(digest);
         }
         let run = || {
             let (depot, package) = (Arc::clone(self), package.clone());
             async move { depot.download(&package).await }
         };
-        self.fetches.join(package.digest.clone(), run).result().await?
+        let digest = self.fetches.join(key.clone(), run).result().await??;
+        self.known.insert(key, digest.clone());
+        Ok(digest)
     }
 
     /// Where a package is, as it may be shown.
@@ -128,7 +184,7 @@ impl Depot {
         format!("{shown}{}", package.path)
     }
 
-    async fn download(&self, package: &Package) -> Result<(), DepotError> {
+    async fn download(&self, package: &Package) -> Result<Digest, DepotError> {
         let failed = |source| DepotError::Fetch {
             package: label(package),
             source,
@@ -151,7 +207,7 @@ impl Depot {
         }))
     }
 
-    async fn from(&self, base: &Base, package: &Package) -> Result<(), DepotError> {
+    async fn from(&self, base: &Base, package: &Package) -> Result<Digest, DepotError> {
         let kept = |source| DepotError::Store {
             package: label(package),
             source: Arc::new(source),
@@ -161,16 +217,59 @@ impl Depot {
         let opened = base.open(&package.path, limit).await;
         let mut body = opened.map_err(|error| too_large(error, &url, package))?;
         let mut ingest = self.blobs.store().ingest().await.map_err(kept)?;
+        let mut hasher = Hasher::new(Algorithm::Sha256);
         while let Some(chunk) = body.next().await.map_err(|error| too_large(error, &url, package))? {
+            hasher.update(&chunk);
             ingest.write(chunk).await.map_err(kept)?;
         }
-        ingest.commit(&package.digest).await.map_err(|error| match error {
+        let digest = match &package.identity {
+            Identity::File(digest) => digest.clone(),
+            Identity::Apk(checksum) => {
+                check(package.clone(), checksum.clone(), ingest.reader())
+                    .await?
+                    .map_err(|error| DepotError::Mismatch {
+                        url: url.clone(),
+                        reason: chain(&error),
+                    })?;
+                hasher.finish()
+            }
+        };
+        ingest.commit(&digest).await.map_err(|error| match error {
             StoreError::WrongDigest { expected, found } => DepotError::Mismatch {
                 url,
                 reason: format!("it hashes to {found}, not to {expected}"),
             },
             error => kept(error),
-        })
+        })?;
+        Ok(digest)
+    }
+}
+
+/// Whether what was written is the package of apk that it should be.
+async fn check(
+    package: Package,
+    checksum: String,
+    reader: Arc<dyn ReadAt>,
+) -> Result<Result<(), apk::PackageError>, Interrupted> {
+    let checked = tokio::task::spawn_blocking(move || {
+        let written = std::io::BufReader::with_capacity(1 << 18, Written { reader, offset: 0 });
+        apk::check_package(written, &package.name, &package.version.to_string(), &checksum)
+    });
+    checked.await.map_err(|_| Interrupted)
+}
+
+/// Reads what was written so far.
+struct Written {
+    reader: Arc<dyn ReadAt>,
+    offset: u64,
+}
+
+impl std::io::Read for Written {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.reader.read_at(self.offset, buffer.len())?;
+        let read = std::io::Read::read(&mut &*bytes, buffer)?;
+        self.offset += read as u64;
+        Ok(read)
     }
 }
 

@@ -45,6 +45,7 @@ pub use job::Patcher;
 pub use once::Once;
 pub use packages::{PackageFile, Packages};
 pub use platforms::Platforms;
+pub(crate) use recipe::{PACKAGES, REPOSITORIES};
 
 /// What the environment says about where to find BuildKit.
 #[derive(Clone, Debug, Default)]

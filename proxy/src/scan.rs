@@ -22,7 +22,7 @@ use self::report::Reports;
 use self::trivy::Trivy;
 use self::updates::Updates;
 use crate::catalog::Catalog;
-use crate::depot::Package;
+use crate::depot::Supply;
 use crate::index::Indexes;
 use crate::library::Library;
 use crate::plan::Upgrade;
@@ -86,7 +86,7 @@ pub trait Scanner: Send + Sync {
 
     /// The packages that these upgrades of the image come to, in their order, and after them what they need, where this scanner knows
     /// all of that.
-    async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Vec<Package>> {
+    async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Supply> {
         let _ = (subject, upgrades);
         None
     }
@@ -184,7 +184,7 @@ impl Scanners {
     }
 
     /// The packages of these upgrades, from the first that knows them.
-    pub async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Vec<Package>> {
+    pub async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Supply> {
         for scanner in &self.scanners {
             if let Some(packages) = scanner.packages(subject, upgrades).await {
                 return Some(packages);

@@ -12,7 +12,9 @@ mod adb;
 mod configuration;
 mod index;
 mod lines;
+mod needs;
 mod outdated;
+mod package;
 mod repositories;
 mod signature;
 mod tarball;
@@ -20,7 +22,9 @@ mod world;
 
 pub use configuration::{Configuration, DIRECTORIES, FILES, keys};
 pub use index::{Index, IndexError, Offer};
+pub use needs::{Taken, sources};
 pub use outdated::outdated;
+pub use package::{PackageError, check as check_package};
 pub use repositories::{Format, Repository};
 pub use signature::Keys;
 pub use world::{Bound, Constraint, Operator};
@@ -50,6 +54,9 @@ pub struct Package {
     /// The tag of the repository it came from, without `@`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// Whether apk says that some of its files or scripts failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub broken: bool,
 }
 
 impl From<Package> for Installed {
@@ -204,6 +211,7 @@ struct Record {
     architecture: Option<String>,
     origin: Option<String>,
     tag: Option<String>,
+    broken: bool,
 }
 
 impl Record {
@@ -214,6 +222,11 @@ impl Record {
             b'A' => &mut self.architecture,
             b'o' => &mut self.origin,
             b's' => &mut self.tag,
+            b'f' => {
+                // Its files and its scripts; others are marks of no trouble, or of extended attributes.
+                self.broken = value.contains(['f', 's']);
+                return;
+            }
             _ => return,
         };
         *field = Some(value.to_owned());
@@ -266,6 +279,7 @@ impl Record {
             architecture,
             origin,
             tag,
+            broken: self.broken,
         }))
     }
 }

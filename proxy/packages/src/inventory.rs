@@ -418,7 +418,18 @@ fn read_pacman(files: &Files, os: &OsRelease) -> Result<Option<Inventory>, Error
             pacman::parse_desc(&path, bytes).map_err(Error::Pacman)?,
         ));
     }
-    Ok(Inventory::of_packages(os, Manager::Pacman, packages))
+    let Some(mut inventory) = Inventory::of_packages(os, Manager::Pacman, packages) else {
+        return Ok(None);
+    };
+    // A link that leads nowhere tells pacman as little as it tells us.
+    let ignored = pacman::ignored(files.read(pacman::CONFIGURATION).ok().flatten().unwrap_or_default());
+    let is_ignored = |package: &&Installed| ignored.iter().any(|pattern| pacman::fits(pattern, &package.name));
+    let held = inventory.packages.iter().filter(is_ignored).map(|package| Held {
+        name: package.name.clone(),
+        architecture: package.architecture.clone(),
+    });
+    inventory.held = held.collect();
+    Ok(Some(inventory))
 }
 
 /// What changed between two inventories, each list ordered by name and architecture.

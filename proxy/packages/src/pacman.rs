@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::inventory::{Installed, Source};
 use crate::version::{self, Family, Version};
 
+mod configuration;
+
+pub use configuration::{CONFIGURATION, fits, ignored};
+
 /// Where the folders of packages are.
 pub const DATABASE: &str = "var/lib/pacman/local";
 

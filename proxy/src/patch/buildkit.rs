@@ -17,6 +17,7 @@ use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest, Platform, media_type};
 use tempfile::NamedTempFile;
 
+use super::builds;
 use super::content::SolveContent;
 use super::job::now;
 use super::recipe::{self, Ending};
@@ -287,6 +288,8 @@ fn failed(error: &SolveError, tool: Tool, limit: Duration) -> (Option<Ending>, E
         ending = Some(comes_to);
         reason = format!("{meaning}, exit code {exit_code}: {}", tail.join(" | "));
     }
+    // What ran in the image may have said anything.
+    let reason = builds::one_line(&reason);
     let error = match error.kind() {
         SolveErrorKind::Unreachable | SolveErrorKind::SessionLost => EngineError::Unreachable { reason },
         SolveErrorKind::TimedOut => EngineError::TimedOut { limit },

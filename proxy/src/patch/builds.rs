@@ -17,6 +17,7 @@ use crate::plan::Plan;
 mod log;
 
 pub use log::Log;
+pub(crate) use log::one_line;
 
 /// How many logs are kept.
 const MAX_LOGS: usize = 200;
@@ -110,7 +111,7 @@ impl Open {
     /// Keeps the log. `failure` says why there is no layer. Gives the path of the file, when it could be written.
     pub(super) async fn end(mut self, failure: Option<String>) -> Option<PathBuf> {
         let result = match failure {
-            Some(failure) => format!("failed: {}", log::one_line(&failure)),
+            Some(failure) => format!("failed: {}", one_line(&failure)),
             None => "done".into(),
         };
         self.building.head.result = result;

@@ -12,7 +12,7 @@ use patchport_oci::digest::Algorithm;
 use patchport_oci::{Digest, Hasher, media_type};
 use patchport_packages::inventory::{Changes, Installed, Manager, Upgrade, changes, replaces};
 use patchport_packages::layer::{self, LayerFiles, Node, Normalise, normalise};
-use patchport_packages::{Inventory, dpkg};
+use patchport_packages::{Inventory, apk, dpkg};
 use tempfile::NamedTempFile;
 
 use super::{PackageFile, PatchError, PatchLayer, RawLayer};
@@ -132,8 +132,10 @@ impl Finishing {
     fn prove(&self, layer: &LayerFiles) -> Result<Option<(Changes, Vec<Installed>)>, PatchError> {
         let (plan, before) = (&self.plan, &*self.before);
         let after = layer::merge(std::iter::once(layer).chain(&self.below));
-        if before.manager == Manager::Dpkg {
-            settled(layer)?;
+        match before.manager {
+            Manager::Dpkg => settled(layer)?,
+            Manager::Apk => unbroken(layer)?,
+            _ => {}
         }
         let after = Inventory::read(&after)
             .map_err(|error| PatchError::Unproven(format!("its packages cannot be read: {}", chain(&error))))?;
@@ -251,6 +253,21 @@ fn single(before: &Inventory, after: &Inventory) -> Result<(), PatchError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Whether apk has no trouble with a file or script of any package.
+fn unbroken(layer: &LayerFiles) -> Result<(), PatchError> {
+    for database in apk::DATABASES {
+        let Some(Node::File(installed)) = layer.node(database) else {
+            continue;
+        };
+        let packages = apk::read(database, &installed[..], apk::DEFAULT_LIMIT)
+            .map_err(|error| PatchError::Unproven(format!("its package database cannot be read: {error}")))?;
+        if let Some(broken) = packages.iter().find(|package| package.broken) {
+            return Err(PatchError::Unproven(format!("{} is not fully installed", broken.name)));
+        }
+    }
+    Ok(())
 }
 
 /// Whether dpkg has finished with a package, one way or the other.

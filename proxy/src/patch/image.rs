@@ -275,7 +275,7 @@ impl Patcher {
             return Ok(None);
         }
         let must = choice == PackageSource::Fetched;
-        let Some(packages) = self.parts.scanners.packages(subject, &plan.upgrades).await else {
+        let Some(supply) = self.parts.scanners.packages(subject, &plan.upgrades).await else {
             let needs_more = || {
                 let reason = "the package indexes do not say all that its upgrades need, and `patch.packages = \"fetched\"` keeps the image's own tool from finding out";
                 Err(PatchError::Unsupported(reason.to_owned()))
@@ -283,7 +283,7 @@ impl Patcher {
             return if must { needs_more() } else { Ok(None) };
         };
         let limit = self.settings.timeout;
-        let fetch = Packages::fetch(&self.parts.depot, &packages, &plan.platform, &self.parts.scratch);
+        let fetch = Packages::fetch(&self.parts.depot, &supply, &plan.platform, &self.parts.scratch);
         let late = |_| Err(PatchError::Engine(EngineError::TimedOut { limit }));
         match tokio::time::timeout(limit, fetch).await.unwrap_or_else(late) {
             Ok(packages) => Ok(Some(packages)),

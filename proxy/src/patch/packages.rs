@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 
 use super::PatchError;
 use super::recipe::PACKAGES;
-use crate::depot::{Depot, DepotError, Package};
+use crate::depot::{Depot, DepotError, Package, Supply};
 use crate::flight::Interrupted;
 
 /// A package that went into a patch layer.
@@ -55,34 +55,38 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// Fetches packages, and makes their image for a platform in `scratch`.
+    /// Fetches packages, and makes the image of them, and of what else belongs to them, for a platform in `scratch`.
     ///
     /// # Errors
     /// [`DepotError`] when one cannot be had, [`PatchError::Scratch`] when the layer cannot be written.
     pub(super) async fn fetch(
         depot: &Arc<Depot>,
-        packages: &[Package],
+        supply: &Supply,
         platform: &Platform,
         scratch: &Path,
     ) -> Result<Self, PatchError> {
-        futures_util::future::try_join_all(packages.iter().map(|package| depot.fetch(package))).await?;
-        let files = packages.iter().map(|package| PackageFile {
+        let packages = &supply.packages;
+        let digests = futures_util::future::try_join_all(packages.iter().map(|package| depot.fetch(package))).await?;
+        let files = packages.iter().zip(digests).map(|(package, digest)| PackageFile {
             name: package.name.clone(),
             architecture: package.architecture.clone(),
             version: package.version.to_string(),
             url: depot.shown(package),
-            digest: package.digest.clone(),
+            digest,
             size: package.size,
         });
         let files: Vec<PackageFile> = files.collect();
         let names: Vec<String> = packages
             .iter()
             .enumerate()
-            .map(|(at, package)| file_name(at, package))
+            .map(|(at, package)| package.place.clone().unwrap_or_else(|| file_name(at, package)))
             .collect();
         let mut layer = Layer::new(scratch)?;
-        for (package, name) in packages.iter().zip(&names) {
-            layer.add(depot, package, name).await?;
+        for (name, bytes) in &supply.files {
+            layer.add_bytes(bytes.clone(), name).await?;
+        }
+        for (file, name) in files.iter().zip(&names) {
+            layer.add(depot, file, name).await?;
         }
         let (tar, digest, size) = layer.finish()?;
         let (config, manifest) = described(&digest, size, platform);
@@ -145,30 +149,46 @@ impl Layer {
     }
 
     /// Adds a package under a name.
-    async fn add(&mut self, depot: &Depot, package: &Package, name: &str) -> Result<(), PatchError> {
+    async fn add(&mut self, depot: &Depot, file: &PackageFile, name: &str) -> Result<(), PatchError> {
         let gone = || DepotError::Mismatch {
-            url: depot.shown(package),
+            url: file.url.clone(),
             reason: "it has another size".to_owned(),
         };
-        let content = depot.blobs().stored(&package.digest).await?.ok_or_else(gone)?;
-        if content.size() != Some(package.size) {
+        let content = depot.blobs().stored(&file.digest).await?.ok_or_else(gone)?;
+        if content.size() != Some(file.size) {
             return Err(gone().into());
         }
+        self.head(name, file.size).await?;
+        let mut stream = content.stream(None);
+        while let Some(chunk) = stream.next().await {
+            self.write(chunk?).await?;
+        }
+        self.pad(file.size).await
+    }
+
+    /// Adds a small file under a name.
+    async fn add_bytes(&mut self, bytes: Bytes, name: &str) -> Result<(), PatchError> {
+        let size = bytes.len() as u64;
+        self.head(name, size).await?;
+        self.write(bytes).await?;
+        self.pad(size).await
+    }
+
+    async fn head(&mut self, name: &str, size: u64) -> Result<(), PatchError> {
         let mut header = tar::Header::new_ustar();
         header.set_path(name).map_err(scratch_error)?;
-        header.set_size(package.size);
+        header.set_size(size);
         header.set_mode(0o644);
         header.set_mtime(0);
         header.set_uid(0);
         header.set_gid(0);
         header.set_entry_type(tar::EntryType::Regular);
         header.set_cksum();
-        self.write(Bytes::copy_from_slice(header.as_bytes())).await?;
-        let mut stream = content.stream(None);
-        while let Some(chunk) = stream.next().await {
-            self.write(chunk?).await?;
-        }
-        let used = usize::try_from(package.size % 512).unwrap_or_default();
+        self.write(Bytes::copy_from_slice(header.as_bytes())).await
+    }
+
+    async fn pad(&mut self, size: u64) -> Result<(), PatchError> {
+        let used = usize::try_from(size % 512).unwrap_or_default();
         self.write(Bytes::from(vec![0; (512 - used) % 512])).await
     }
 

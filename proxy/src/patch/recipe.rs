@@ -7,13 +7,17 @@ use patchport_buildkit::llb::{Exec, State};
 
 use crate::plan::{Plan, Tool};
 
+mod apk;
 mod apt;
+mod pacman;
 mod rpm;
 
 /// The folder of our mounts in the container; runc mounts a fresh `/dev`, so nothing of it is left in the image.
 const MOUNT: &str = "/dev/patchport";
 /// Where fetched packages are mounted, read-only.
-pub(super) const PACKAGES: &str = "/dev/patchport/packages";
+pub(crate) const PACKAGES: &str = "/dev/patchport/packages";
+/// The list of repositories among them, for a tool that installs from repositories only.
+pub(crate) const REPOSITORIES: &str = "repositories";
 
 /// The image's package sources could not be read.
 const UNREADABLE: i64 = 81;
@@ -37,6 +41,7 @@ pub(super) trait Recipe: Sync {
 /// The recipe of a tool.
 pub(super) fn of(tool: Tool) -> &'static dyn Recipe {
     match tool {
+        Tool::Apk => &apk::Apk,
         Tool::Apt => &apt::Apt,
         Tool::Dpkg => &apt::Dpkg,
         Tool::Dnf => &rpm::DNF_4,
@@ -46,6 +51,7 @@ pub(super) fn of(tool: Tool) -> &'static dyn Recipe {
         Tool::Microdnf => &rpm::MICRODNF_3,
         Tool::Yum => &rpm::YUM_3,
         Tool::Rpm => &rpm::RPM,
+        Tool::Pacman => &pacman::Pacman,
     }
 }
 

@@ -10,6 +10,8 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tool {
+    /// `apk`, of version 2 or 3.
+    Apk,
     /// `apt-get`, and `dpkg` below it.
     Apt,
     /// `dpkg` in an image without `apt-get`.
@@ -28,6 +30,8 @@ pub enum Tool {
     Yum,
     /// `rpm` in an image without any of these.
     Rpm,
+    /// `pacman`.
+    Pacman,
 }
 
 /// The tools of rpm images, the one that is taken first; where `yum` is another name for dnf, dnf is there too.
@@ -59,9 +63,12 @@ impl Tool {
                 .ok_or("the image has rpm's database, but neither rpm nor a tool that uses it"),
             Manager::DpkgFragments => Err("images without a package manager (distroless) are not supported yet"),
             Manager::RpmManifest => Err("rpm images without a package database (distroless) are not supported yet"),
-            Manager::Apk | Manager::Pacman => {
-                Err("images of this package manager are not supported yet (apt's and rpm's are)")
-            }
+            Manager::Apk if !has("sh") => Err("the image has no shell to upgrade packages with"),
+            Manager::Apk if has("apk") => Ok(Self::Apk),
+            Manager::Apk => Err("the image has apk's database, but not apk"),
+            Manager::Pacman if !has("sh") => Err("the image has no shell to upgrade packages with"),
+            Manager::Pacman if has("pacman") => Ok(Self::Pacman),
+            Manager::Pacman => Err("the image has pacman's database, but not pacman"),
         }
     }
 
@@ -69,6 +76,7 @@ impl Tool {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Apk => "apk",
             Self::Apt => "apt-get",
             Self::Dpkg => "dpkg",
             Self::Dnf => "dnf",
@@ -78,6 +86,7 @@ impl Tool {
             Self::Microdnf => "microdnf",
             Self::Yum => "yum",
             Self::Rpm => "rpm",
+            Self::Pacman => "pacman",
         }
     }
 }

@@ -14,7 +14,7 @@ use patchport_packages::layer::Files;
 
 use super::{Known, ScanError, Scanner, Subject};
 use crate::catalog::Catalog;
-use crate::depot::Package;
+use crate::depot::Supply;
 use crate::index::Indexes;
 use crate::index::keys::Keyring;
 use crate::inspect;
@@ -99,16 +99,19 @@ impl Scanner for Updates {
         }
     }
 
-    async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Vec<Package>> {
+    async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Supply> {
         let keyrings = self.keyrings.get(&subject.manifest.digest)?;
         match &subject.inventory.repositories {
             Repositories::Apt(configuration) => {
-                apt::packages(self, &subject.inventory, configuration, &keyrings, upgrades)
+                apt::packages(self, &subject.inventory, configuration, &keyrings, upgrades).map(Supply::from)
             }
             Repositories::Rpm(configuration) => {
-                rpm::packages(self, &subject.inventory, configuration, &keyrings, upgrades)
+                rpm::packages(self, &subject.inventory, configuration, &keyrings, upgrades).map(Supply::from)
             }
-            Repositories::Apk(_) | Repositories::Unknown => None,
+            Repositories::Apk(configuration) => {
+                apk::packages(self, &subject.inventory, configuration, &keyrings, upgrades)
+            }
+            Repositories::Unknown => None,
         }
     }
 

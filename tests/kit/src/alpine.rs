@@ -53,7 +53,7 @@ fn folder() -> PathBuf {
 }
 
 /// The real apk.
-fn apk() -> Command {
+pub(crate) fn apk() -> Command {
     let root = folder().join("root");
     let mut command = Command::new(root.join(format!("lib/ld-musl-{}.so.1", std::env::consts::ARCH)));
     let libraries = format!("{0}/lib:{0}/usr/lib", root.display());
@@ -101,7 +101,7 @@ impl Key {
         key
     }
 
-    fn private(&self) -> PathBuf {
+    pub(crate) fn private(&self) -> PathBuf {
         self.folder.path().join("private")
     }
 

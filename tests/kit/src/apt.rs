@@ -167,6 +167,13 @@ impl Repository {
         content.files.push((path.to_owned(), bytes.into()));
     }
 
+    /// A file that it serves.
+    pub fn get(&self, path: &str) -> Bytes {
+        let content = self.content.lock().unwrap();
+        let file = content.files.iter().find(|(name, _)| name == path);
+        file.unwrap_or_else(|| panic!("{path} is not there")).1.clone()
+    }
+
     /// Serves no file any more whose path contains `part`.
     pub fn remove(&self, part: &str) {
         self.content

@@ -11,6 +11,7 @@
 )]
 
 pub mod alpine;
+pub mod apk;
 pub mod apt;
 pub mod buildkitd;
 pub mod client;

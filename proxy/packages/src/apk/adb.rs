@@ -52,6 +52,9 @@ pub(crate) fn read(file: &str, bytes: &[u8], keys: Option<&Keys>, limit: u64) ->
         .root()
         .ok_or_else(|| wrong("it has no root, or is of a later version"))?;
     let mut builder = Builder::new(limit);
+    if !values.bytes(root.field(FILE_NAMES)).is_empty() {
+        builder.names_files();
+    }
     // Many packages may share one long list, so a small file can make a large index.
     for package in values.items(root.field(PACKAGES)) {
         if builder.is_full() {
@@ -143,6 +146,7 @@ fn signature<'a>(values: &[u8], block: &'a [u8]) -> Option<Signature3<'a>> {
 /// Fields of an index.
 const DESCRIPTION: usize = 1;
 const PACKAGES: usize = 2;
+const FILE_NAMES: usize = 3;
 
 /// Fields of a package.
 const NAME: usize = 1;
@@ -214,13 +218,13 @@ fn dependencies(values: &Values<'_>, list: u32) -> String {
 }
 
 /// A block of values. A value that is not what is asked for is empty, as in apk.
-struct Values<'a>(&'a [u8]);
+pub(super) struct Values<'a>(pub(super) &'a [u8]);
 
 /// An object or an array: its fields, from the second on; the first is their number.
-struct Object<'a>(&'a [u8]);
+pub(super) struct Object<'a>(&'a [u8]);
 
 impl Object<'_> {
-    fn field(&self, number: usize) -> u32 {
+    pub(super) fn field(&self, number: usize) -> u32 {
         let at = number.saturating_mul(4);
         let word = self.0.get(at..).and_then(|rest| rest.first_chunk());
         word.map_or(0, |word| u32::from_le_bytes(*word))
@@ -229,7 +233,7 @@ impl Object<'_> {
 
 impl<'a> Values<'a> {
     /// The root; nothing when a later version wrote it so that this one cannot read it.
-    fn root(&self) -> Option<Object<'a>> {
+    pub(super) fn root(&self) -> Option<Object<'a>> {
         let [0, _, _, _, root @ ..] = self.0.first_chunk::<8>()? else {
             return None;
         };
@@ -241,7 +245,7 @@ impl<'a> Values<'a> {
         self.0.get(offset..).unwrap_or_default()
     }
 
-    fn object(&self, value: u32) -> Object<'a> {
+    pub(super) fn object(&self, value: u32) -> Object<'a> {
         let words = self.at(value);
         let count = words.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
         let length = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(4);
@@ -254,7 +258,7 @@ impl<'a> Values<'a> {
         (1..array.0.len() / 4).map(move |number| array.field(number))
     }
 
-    fn bytes(&self, value: u32) -> &'a [u8] {
+    pub(super) fn bytes(&self, value: u32) -> &'a [u8] {
         let blob = self.at(value);
         let found = match (value >> 28, blob) {
             (0x8, [length, rest @ ..]) => rest.get(..usize::from(*length)),
@@ -268,11 +272,11 @@ impl<'a> Values<'a> {
         found.unwrap_or_default()
     }
 
-    fn text(&self, value: u32) -> &'a str {
+    pub(super) fn text(&self, value: u32) -> &'a str {
         std::str::from_utf8(self.bytes(value)).unwrap_or_default()
     }
 
-    fn number(&self, value: u32) -> u64 {
+    pub(super) fn number(&self, value: u32) -> u64 {
         let at = self.at(value);
         match value >> 28 {
             0x1 => u64::from(value & 0x0fff_ffff),

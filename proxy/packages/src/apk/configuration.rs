@@ -74,6 +74,18 @@ impl Configuration {
         })
     }
 
+    /// What `world` says of a package by its name.
+    pub fn of(&self, name: &str) -> impl Iterator<Item = &Constraint> {
+        self.world.iter().filter(move |constraint| constraint.name == name)
+    }
+
+    /// The tag of the repositories that a package comes from: the one that `world` gives it, or that it came with.
+    #[must_use]
+    pub fn tag(&self, name: &str) -> Option<&String> {
+        let wanted = self.of(name).find_map(|constraint| constraint.tag.as_ref());
+        wanted.or_else(|| self.tags.get(name))
+    }
+
     /// The packages that `world` holds at the very version that they have: `name=version`, or a file's checksum.
     #[must_use]
     pub fn held(&self, packages: &[Installed]) -> Vec<Held> {

@@ -14,6 +14,7 @@ pub struct Index {
     /// Ordered by name.
     entries: Vec<Entry>,
     left_out: usize,
+    names_files: bool,
 }
 
 /// A package in a repository.
@@ -159,6 +160,12 @@ impl Index {
         self.left_out
     }
 
+    /// Whether it names its packages' files in its own way, which is not known here.
+    #[must_use]
+    pub fn names_files(&self) -> bool {
+        self.names_files
+    }
+
     /// The bytes of memory that it takes, nearly.
     #[must_use]
     pub fn memory(&self) -> usize {
@@ -172,7 +179,7 @@ impl Index {
     }
 
     /// The packages with a name, in all their versions.
-    pub fn find<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Offer<'a>> {
+    pub fn find<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = Offer<'a>> + use<'a, 'n> {
         let start = self.entries.partition_point(|entry| self.name(entry) < name);
         let entries = self.entries.get(start..).unwrap_or_default().iter();
         entries
@@ -238,6 +245,11 @@ impl Builder {
             limit: limit.min(u32::MAX.into()),
             is_full: false,
         }
+    }
+
+    /// Notes that the index names files in its own way.
+    pub(crate) fn names_files(&mut self) {
+        self.index.names_files = true;
     }
 
     /// Whether it became longer than allowed.

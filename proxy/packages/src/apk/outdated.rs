@@ -15,10 +15,8 @@ use crate::version::{Family, Version};
 #[must_use]
 pub fn outdated(packages: &[Installed], configuration: &Configuration, indexes: &[(&Repository, &Index)]) -> Findings {
     let looked_up = packages.iter().filter_map(|package| {
-        let named = |constraint: &&Constraint| constraint.name == package.name;
-        let constraints: Vec<&Constraint> = configuration.world.iter().filter(named).collect();
-        let wanted = constraints.iter().find_map(|constraint| constraint.tag.as_ref());
-        let tag = wanted.or_else(|| configuration.tags.get(&package.name));
+        let constraints: Vec<&Constraint> = configuration.of(&package.name).collect();
+        let tag = configuration.tag(&package.name);
         let mut newer: Vec<Candidate<'_>> = indexes
             .iter()
             .filter(|(repository, _)| repository.tag.as_ref() == tag)
@@ -32,17 +30,18 @@ pub fn outdated(packages: &[Installed], configuration: &Configuration, indexes: 
 }
 
 /// A newer version of an installed package.
-struct Candidate<'a> {
-    version: Version,
-    offer: Offer<'a>,
+pub(super) struct Candidate<'a> {
+    pub(super) version: Version,
+    pub(super) offer: Offer<'a>,
     repository: &'a Repository,
 }
 
-fn candidates<'a>(
-    package: &'a Installed,
+/// The newer versions of an installed package in an index.
+pub(super) fn candidates<'a, 'p>(
+    package: &'p Installed,
     repository: &'a Repository,
     index: &'a Index,
-) -> impl Iterator<Item = Candidate<'a>> {
+) -> impl Iterator<Item = Candidate<'a>> + use<'a, 'p> {
     index.find(&package.name).filter_map(move |offer| {
         let version = Version::parse(Family::Apk, offer.version).ok()?;
         let candidate = Candidate {
@@ -79,7 +78,7 @@ fn finding(
 }
 
 /// Why apk would not take a version.
-fn kept_back(
+pub(super) fn kept_back(
     package: &Installed,
     configuration: &Configuration,
     constraints: &[&Constraint],

@@ -51,6 +51,31 @@ impl Repository {
     }
 }
 
+impl Repository {
+    /// The folder of a package's file, and its name there, for an architecture of its own.
+    #[must_use]
+    pub fn package_place(&self, name: &str, version: &str, architecture: &str) -> (String, String) {
+        let Self { url, format, .. } = self;
+        let folder = match format {
+            Format::V2 | Format::V3 => format!("{url}/{architecture}"),
+            Format::Index => url.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned(),
+        };
+        (folder, format!("{name}-{version}.apk"))
+    }
+
+    /// The line of `etc/apk/repositories` for a copy of it at `url`, of the index `file` there.
+    #[must_use]
+    pub fn line_at(&self, url: &str, file: &str) -> String {
+        let (keyword, address) = match self.format {
+            Format::V2 => ("", url.to_owned()),
+            Format::V3 => ("v3 ", url.to_owned()),
+            Format::Index => ("ndx ", format!("{url}/{file}")),
+        };
+        let tag = self.tag.as_ref().map(|tag| format!("@{tag} ")).unwrap_or_default();
+        format!("{keyword}{tag}{address}\n")
+    }
+}
+
 impl fmt::Display for Repository {
     /// As apk takes it, without what may be a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -59,6 +59,16 @@ pub(crate) const DEFAULTS: &[Omit] = &[
     Omit::Prefix("usr/lib/sysimage/rpm", "__db."),
     Omit::Path("usr/lib/sysimage/rpm/rpmdb.sqlite-shm"),
     Omit::EmptyFile("usr/lib/sysimage/rpm/rpmdb.sqlite-wal"),
+    // apk writes it anew whatever it does; a patch does not change what somebody wants to have.
+    Omit::Path("etc/apk/world"),
+    Omit::Path("lib/apk/db/lock"),
+    Omit::Path("usr/lib/apk/db/lock"),
+    Omit::Path("var/log/apk.log"),
+    Omit::Below("var/cache/apk"),
+    Omit::Below("var/lib/pacman/sync"),
+    Omit::Path("var/lib/pacman/db.lck"),
+    Omit::Below("var/cache/pacman"),
+    Omit::Path("var/log/pacman.log"),
     Omit::EmptyFile("etc/resolv.conf"),
     Omit::EmptyFile("etc/hosts"),
     Omit::EmptyFile("etc/hostname"),
@@ -111,6 +121,8 @@ mod tests {
             "proc",
             "run/lock",
             "tmp/x/y",
+            "etc/apk/world",
+            "usr/lib/apk/db/lock",
         ];
         for path in out {
             assert!(omitted(path, false), "{path}");

@@ -83,6 +83,7 @@ fn shown(package: &Package) -> String {
         architecture,
         origin,
         tag,
+        ..
     } = package;
     let tag = tag.as_ref().map_or_else(String::new, |tag| format!(" @{tag}"));
     format!("{name} {version} {architecture} {origin}{tag}")

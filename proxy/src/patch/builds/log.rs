@@ -157,7 +157,7 @@ fn clean(line: &str) -> String {
 }
 
 /// Text as one line.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     without_users(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

@@ -2,13 +2,16 @@
 
 use futures_util::future::try_join_all;
 use patchport_packages::apk::{self, Configuration, Repository};
-use patchport_packages::{Findings, Inventory};
+use patchport_packages::{Findings, Inventory, Version, version::Family};
 
 use super::{ScanError, Subject, Updates, failed};
+use crate::depot::{Identity, Package, Supply};
 use crate::index::IndexError;
 use crate::index::apk::{Apk, Key};
 use crate::index::keeper::Loaded;
 use crate::index::keys::Keyring;
+use crate::patch::{PACKAGES, REPOSITORIES};
+use crate::plan::Upgrade;
 use crate::respond::chain;
 
 /// What is outdated in an image; indexes that are not known yet are fetched.
@@ -45,13 +48,79 @@ pub(super) fn rescan(
     configuration: &Configuration,
     keyrings: &[Keyring],
 ) -> Option<Findings> {
+    let loaded = held(updates, inventory, configuration, keyrings)?;
+    Some(judge(inventory, configuration, &loaded))
+}
+
+/// The indexes of an image, if all of them are held and its keys vouch for them.
+fn held<'a>(
+    updates: &Updates,
+    inventory: &Inventory,
+    configuration: &'a Configuration,
+    keyrings: &[Keyring],
+) -> Option<Vec<(&'a Repository, Loaded<Apk>)>> {
     let (keyring, architecture) = (keyrings.first()?, architecture(inventory, configuration));
     let known = |repository| {
         let key = Key(Repository::index_url(repository, &architecture));
         Some((repository, updates.indexes.apk.known(&key, keyring)?))
     };
-    let loaded: Vec<_> = configuration.repositories.iter().map(known).collect::<Option<_>>()?;
-    Some(judge(inventory, configuration, &loaded))
+    configuration.repositories.iter().map(known).collect()
+}
+
+/// The packages of these upgrades, and those that they need, as a part of the image's repositories: the indexes are those that were
+/// signed, so the image's own apk verifies with its own keys what it installs; one that
+/// only the operator believes is refused by it.
+pub(super) fn packages(
+    updates: &Updates,
+    inventory: &Inventory,
+    configuration: &Configuration,
+    keyrings: &[Keyring],
+    upgrades: &[Upgrade],
+) -> Option<Supply> {
+    let loaded = held(updates, inventory, configuration, keyrings)?;
+    if loaded.iter().any(|(_, loaded)| loaded.index.names_files()) {
+        return None;
+    }
+    let indexes: Vec<_> = loaded
+        .iter()
+        .map(|(repository, loaded)| (*repository, &*loaded.index))
+        .collect();
+    let wanted: Vec<_> = upgrades.iter().map(|upgrade| (&*upgrade.name, &upgrade.to)).collect();
+    let taken = apk::sources(&inventory.packages, configuration, &indexes, &wanted)?;
+    let own = architecture(inventory, configuration);
+    let mut supply = Supply::default();
+    let mut lines = String::new();
+    for (number, (repository, loaded)) in loaded.iter().enumerate() {
+        let url = repository.index_url(&own);
+        let file = url.rsplit('/').next().unwrap_or_default();
+        let folder = format!("{PACKAGES}/{number}");
+        lines.push_str(&repository.line_at(&folder, &format!("{own}/{file}")));
+        supply
+            .files
+            .push((format!("{number}/{own}/{file}"), (*loaded.root).clone()));
+    }
+    supply.files.push((REPOSITORIES.to_owned(), lines.into()));
+    for (number, offer) in taken {
+        let (repository, _) = loaded.get(number)?;
+        let architecture = Some(offer.architecture).filter(|name| !name.is_empty()).unwrap_or(&own);
+        let (folder, file) = repository.package_place(offer.name, offer.version, architecture);
+        let own_folder = if repository.format == apk::Format::Index {
+            &own
+        } else {
+            architecture
+        };
+        supply.packages.push(Package {
+            name: offer.name.to_owned(),
+            architecture: architecture.to_owned(),
+            version: Version::parse(Family::Apk, offer.version).ok()?,
+            repository: folder,
+            identity: Identity::Apk(offer.checksum.to_owned()),
+            size: offer.size,
+            place: Some(format!("{number}/{own_folder}/{file}")),
+            path: file,
+        });
+    }
+    Some(supply)
 }
 
 /// Looks at the indexes again.

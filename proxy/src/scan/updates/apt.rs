@@ -11,7 +11,7 @@ use patchport_packages::layer::Files;
 use patchport_packages::{Findings, Inventory};
 
 use super::{KeyFiles, Known, ScanError, Subject, Updates, failed};
-use crate::depot::Package;
+use crate::depot::{Identity, Package};
 use crate::index::Trouble;
 use crate::index::apt::{Apt, FINGERPRINT, Key};
 use crate::index::keeper::Loaded;
@@ -174,8 +174,9 @@ pub(super) fn packages(
             version: entry.parsed()?,
             repository: target.uri.trim_end_matches('/').to_owned(),
             path: entry.filename(),
-            digest: Digest::from_sha256(entry.sha256),
+            identity: Identity::File(Digest::from_sha256(entry.sha256)),
             size: entry.size,
+            place: None,
         })
     };
     sources.into_iter().map(package).collect()

@@ -6,7 +6,7 @@ use patchport_packages::rpm::{self, Configuration, Repository};
 use patchport_packages::{Findings, Inventory};
 
 use super::{KeyFiles, ScanError, Subject, Updates, failed};
-use crate::depot::Package;
+use crate::depot::{Identity, Package};
 use crate::index::IndexError;
 use crate::index::keeper::Loaded;
 use crate::index::keys::Keyring;
@@ -90,7 +90,8 @@ pub(super) fn packages(
         Some(Package {
             name: available.name.to_owned(),
             architecture: available.architecture.to_owned(),
-            digest: digest(available.checksum?)?,
+            identity: Identity::File(digest(available.checksum?)?),
+            place: None,
             path: available.path.to_owned(),
             size: available.size,
             repository: loaded.root.place().to_owned(),

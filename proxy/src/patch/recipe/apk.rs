@@ -1,0 +1,56 @@
+//! Alpine and its like: what runs in the image to upgrade the packages of a plan, with apk 2 and 3 alike.
+//!
+//! `world` is left as it is: `fix --upgrade` upgrades packages by their names without a word in it, and does so in every version of apk;
+//! `upgrade` takes names since 2.12 only, and before that would upgrade everything. Changed configuration files stay, and what
+//! the new version brings lies beside them as `.apk-new`, as always with apk. Index and package caches live on a mount below `/dev`.
+
+use patchport_buildkit::llb::{Exec, Network, Sharing, State};
+
+use super::{MOUNT, PACKAGES, REPOSITORIES, Recipe};
+use crate::plan::Plan;
+
+/// Upgrades the packages that are its arguments from the mounted part of the image's repositories. apk verifies the indexes with the
+/// image's keys. A package that it wants and that is not there makes it fail: then the image's own repositories may have it.
+const INSTALL: &str = r#"
+apk --no-network --no-progress --repositories-file "$REPOSITORIES" fix --upgrade "$@" < /dev/null || exit 84
+"#;
+
+/// The same from the image's repositories. `update` fails when one of them cannot be read, or an outdated image would pass for a
+/// current one. `cache clean` bounds what the cache grows to.
+const UPGRADE: &str = r#"
+mkdir -p "$M/cache"
+apk --no-progress --cache-dir "$M/cache" update < /dev/null || exit 81
+apk --no-progress --cache-dir "$M/cache" fix --upgrade "$@" < /dev/null || exit 83
+apk --no-progress --cache-dir "$M/cache" cache clean < /dev/null > /dev/null 2>&1 || true
+"#;
+
+/// `apk`.
+pub(super) struct Apk;
+
+impl Recipe for Apk {
+    fn upgrade(&self, image: &State, plan: &Plan, run: &str) -> Option<Exec> {
+        let cache = format!("patchport-apk-{}-{}", plan.platform.architecture, plan.cache);
+        let exec = exec(image, plan, UPGRADE, run).env("M", MOUNT);
+        Some(exec.cache(format!("{MOUNT}/cache"), cache, Sharing::Locked))
+    }
+
+    fn install(&self, image: &State, plan: &Plan, _: &[String], run: &str) -> Option<Exec> {
+        let exec = exec(image, plan, INSTALL, run).env("REPOSITORIES", format!("{PACKAGES}/{REPOSITORIES}"));
+        Some(exec.network(Network::None))
+    }
+}
+
+/// A script in the image, with the names of the packages as its arguments.
+fn exec(image: &State, plan: &Plan, script: &str, run: &str) -> Exec {
+    let script = format!("set -eu\numask 022\n{script}");
+    let shell = ["/bin/sh", "-c", &script, "patchport"].map(str::to_owned);
+    let names = plan.upgrades.iter().map(|upgrade| upgrade.name.clone());
+    image
+        .exec(shell.into_iter().chain(names))
+        .name(format!("upgrade {} {} packages", plan.distribution, plan.suite))
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .env("HOME", "/root")
+        .env("PATCHPORT_RUN", run)
+        .tmpfs("/tmp", None)
+}

@@ -1,0 +1,173 @@
+//! Images of pacman: a Debian with the real pacman that plays Arch Linux, upgraded by it in a real BuildKit, with a scanner's report that
+//! says what is vulnerable. Skipped where this machine has no pacman of the base's release (`pacman-package-manager`).
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use patchport_kit::apt::Repository;
+use patchport_kit::debian::{self, Rootfs};
+use patchport_kit::image::{Compression, Layer, Pulled, from_tar, inflate, unpack};
+use patchport_kit::{Buildkitd, Image, Registry};
+
+use crate::patch_scene::{LONG, REPOSITORY, pull_patched, rule};
+use crate::scene::setup;
+
+const OLD: [(&str, &str); 3] = [("kit-app", "1.0-1"), ("kit-library", "1.0-1"), ("kit-ignored", "1.0-1")];
+
+/// The real pacman and the libraries that the base lacks.
+fn tool(mut layer: Layer, base: &BTreeSet<String>) -> Option<Layer> {
+    let said = Command::new("ldd").arg("/usr/bin/pacman").output().ok()?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    layer = layer.file_mode("usr/bin/pacman", std::fs::read("/usr/bin/pacman").ok()?, 0o755);
+    for line in said.lines() {
+        let Some((name, rest)) = line.trim().split_once(" => ") else {
+            continue;
+        };
+        let path = rest.split(' ').next()?;
+        let place = format!("usr/lib/{}-linux-gnu/{name}", std::env::consts::ARCH);
+        if !base.contains(&place) {
+            layer = layer.file_mode(&place, std::fs::read(path).ok()?, 0o644);
+        }
+    }
+    Some(layer)
+}
+
+fn tar(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut layer = Layer::new();
+    for (path, content) in entries {
+        layer = layer.file(path, content);
+    }
+    inflate(&layer.gzip().bytes)
+}
+
+fn gzip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
+    from_tar(&tar(entries), Compression::Gzip).bytes.to_vec()
+}
+
+/// A package's file, and its paragraph in the database of a repository.
+fn package(name: &str, version: &str) -> (String, Vec<u8>, (String, Vec<u8>)) {
+    let information = format!(
+        "pkgname = {name}\npkgbase = {name}\npkgver = {version}\npkgdesc = made by the kit\nurl = https://kit.example\n\
+         builddate = 1704067200\npackager = kit\nsize = 10\narch = any\nlicense = MIT\nbackup = etc/{name}.conf\n"
+    );
+    let file = gzip(&[
+        (".PKGINFO".to_owned(), information.into_bytes()),
+        (format!("etc/{name}.conf"), format!("shipped {version}\n").into_bytes()),
+        (format!("usr/share/{name}"), format!("{version}\n").into_bytes()),
+    ]);
+    let file_name = format!("{name}-{version}-any.pkg.tar.gz");
+    let desc = format!(
+        "%FILENAME%\n{file_name}\n\n%NAME%\n{name}\n\n%BASE%\n{name}\n\n%VERSION%\n{version}\n\n%DESC%\nmade by the kit\n\n\
+         %CSIZE%\n{}\n\n%ISIZE%\n10\n\n%SHA256SUM%\n{}\n\n%ARCH%\nany\n\n",
+        file.len(),
+        &patchport_kit::digest(&file)[7..]
+    );
+    (file_name, file, (format!("{name}-{version}/desc"), desc.into_bytes()))
+}
+
+async fn image(repository: &Repository) -> Option<Image> {
+    let base = debian::base().await;
+    let paths: BTreeSet<String> = unpack(&inflate(&base.layer.bytes)).into_keys().collect();
+    let mut layer = tool(Layer::new(), &paths)?
+        .file(
+            "usr/lib/os-release",
+            "ID=arch\nNAME=\"Arch Linux\"\nPRETTY_NAME=\"Arch Linux\"\n",
+        )
+        .file(
+            "etc/pacman.conf",
+            format!(
+                "[options]\nArchitecture = {}\nSigLevel = Never\nIgnorePkg = kit-ign*\n[kit]\nServer = {}/kit\n",
+                std::env::consts::ARCH,
+                repository.url()
+            ),
+        )
+        .file("var/lib/pacman/local/ALPM_DB_VERSION", "9\n");
+    for (name, version) in OLD {
+        let folder = format!("var/lib/pacman/local/{name}-{version}");
+        let conf = format!("shipped {version}\n");
+        let sum = Command::new("sh")
+            .arg("-c")
+            .arg(format!("printf '{conf}' | md5sum"))
+            .output()
+            .ok()?;
+        let sum = String::from_utf8_lossy(&sum.stdout)[..32].to_owned();
+        layer = layer
+            .file(
+                &format!("{folder}/desc"),
+                format!("%NAME%\n{name}\n\n%VERSION%\n{version}\n\n%BASE%\n{name}\n\n%DESC%\nkit\n\n%ARCH%\nany\n\n%SIZE%\n10\n\n"),
+            )
+            .file(
+                &format!("{folder}/files"),
+                format!("%FILES%\netc/\netc/{name}.conf\nusr/\nusr/share/\nusr/share/{name}\n\n%BACKUP%\netc/{name}.conf\t{sum}\n\n"),
+            )
+            .file(&format!("etc/{name}.conf"), if name == "kit-app" { "mine\n" } else { &conf })
+            .file(&format!("usr/share/{name}"), format!("{version}\n"));
+    }
+    Some(Image::builder().layer(base.layer.clone()).layer(layer.gzip()).build())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_pacman_is_upgraded_as_a_whole_and_what_it_ignores_stays() {
+    let repository = Repository::start().await;
+    let Some(image) = image(&repository).await else {
+        #[expect(clippy::print_stdout, reason = "whoever runs the suites is told what was left out")]
+        {
+            println!("SKIPPED: no pacman on this machine");
+        }
+        return;
+    };
+    let mut entries = Vec::new();
+    for (name, _) in OLD {
+        let (file_name, file, entry) = package(name, "1.1-1");
+        repository.put(&format!("kit/{file_name}"), file);
+        entries.push(entry);
+    }
+    repository.put("kit/kit.db", gzip(&entries));
+    let (registry, buildkit) = (Registry::start().await, Buildkitd::shared().await);
+    registry.push(REPOSITORY, Some("v1"), &image);
+    let reports = tempfile::tempdir().unwrap();
+    let updates = OLD.map(|(name, version)| {
+        serde_json::json!({
+            "name": name, "installedVersion": version, "fixedVersion": "1.1-1", "vulnerabilityID": "CVE-2026-0001",
+        })
+    });
+    let report = serde_json::json!({
+        "apiVersion": "v1alpha1",
+        "metadata": { "os": { "type": "arch", "version": "" }, "config": { "arch": patchport_kit::image::native() } },
+        // kit-library is outdated as well, and nobody says so.
+        "updates": [updates[0], updates[2]],
+    });
+    let name = format!("{}.json", image.digest().replace(':', "-"));
+    std::fs::write(reports.path().join(name), report.to_string()).unwrap();
+    let mirror = setup(&registry)
+        .buildkit(buildkit.address())
+        .rule(&rule(LONG, "deny", "deny"))
+        .set("scan", "scanners = [\"report\"]")
+        .set("scan", &format!("reports = \"{}\"", reports.path().display()))
+        .start()
+        .await;
+    let patched = pull_patched(&mirror, "v1", &image.digest()).await;
+    let rootfs = Rootfs::unpack(&patched);
+    let said = rootfs.shell("pacman -Q 2> /dev/null").await;
+    assert_eq!(said.output, "kit-app 1.1-1\nkit-ignored 1.0-1\nkit-library 1.1-1\n");
+    let read = |path: &str| rootfs.read(path).unwrap_or_default();
+    assert_eq!(read("etc/kit-app.conf"), "mine\n", "a changed file stays");
+    assert_eq!(read("etc/kit-app.conf.pacnew"), "shipped 1.1-1\n");
+    assert_eq!(read("etc/kit-library.conf"), "shipped 1.1-1\n");
+    let paths: Vec<String> = unpack(&inflate(patched.layers.last().unwrap()))
+        .into_keys()
+        .filter(|path| !path.ends_with('/'))
+        .collect();
+    let is_own = |path: &&String| {
+        let (own, local) = (path.contains("kit-app"), path.contains("kit-library"));
+        // pacman runs ldconfig.
+        own || local || path.starts_with("var/lib/pacman/local/") || path.as_str() == "etc/ld.so.cache"
+    };
+    let more: Vec<_> = paths.iter().filter(|path| !is_own(path)).collect();
+    assert!(more.is_empty(), "{more:?}");
+    assert_eq!(
+        &patched.layers[..2],
+        &Pulled::of(&image).layers[..],
+        "the base is as it was"
+    );
+}
