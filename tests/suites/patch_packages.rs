@@ -145,10 +145,6 @@ async fn a_package_that_is_not_what_the_index_says_is_never_installed() {
             let answer = get_tag(&mirror, tag).await;
             assert_clear_error(tag, &answer, &[403]);
             logged(&mirror, &format!("{name}_1.1_all.deb")).await;
-            assert!(
-                log.contains(&format!("{name}_1.1_all.deb")),
-                "{tag}: the package is named: {log}"
-            );
             mirror.assert_nothing_in_ingest().await;
         }
     }
