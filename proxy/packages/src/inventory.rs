@@ -343,7 +343,9 @@ fn read_dpkg(files: &Files, os: &OsRelease) -> Result<Option<Inventory>, Error> 
     }
     let mut inventory = Inventory::of(os.clone(), manager, packages);
     let configuration = apt::Configuration::read(files).map_err(Error::Apt)?;
-    if !configuration.sources.is_empty() || !configuration.unsupported.is_empty() {
+    // Where nothing could read sources in the image, its distribution says where they are; what packages say of one another counts.
+    let is_distroless = manager == Manager::DpkgFragments;
+    if is_distroless || !configuration.sources.is_empty() || !configuration.unsupported.is_empty() {
         inventory.repositories = Repositories::Apt(configuration);
     }
     Ok(Some(inventory))

@@ -1,21 +1,23 @@
 //! Image layers: reading a few files out of them, merging those of several layers, and making a new layer
 //! deterministic. Layers come from strangers: every size, count and name is limited, and nothing panics.
 
-mod archive;
+pub(crate) mod archive;
 mod collect;
 mod compression;
 mod error;
 mod files;
 mod go;
-mod limits;
+pub(crate) mod limits;
+mod links;
 mod merge;
-mod normalise;
+pub(crate) mod normalise;
 mod omit;
-mod path;
+pub(crate) mod path;
 mod pattern;
-mod pax;
+pub(crate) mod pax;
 mod read;
 mod stored;
+pub(crate) mod tree;
 mod wanted;
 
 pub use compression::Compression;
@@ -29,6 +31,7 @@ pub use pattern::Pattern;
 pub(crate) use pattern::{DotnetDeps, NodePackage};
 pub use read::read;
 pub use stored::StoredError;
+pub use tree::{LayerTree, Tree, Watch};
 pub use wanted::Wanted;
 pub(crate) use wanted::{PROGRAMS, TOOLS};
 

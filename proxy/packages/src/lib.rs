@@ -3,6 +3,8 @@
 
 pub mod apk;
 pub mod apt;
+pub mod deb;
+pub mod direct;
 pub mod document;
 pub mod dpkg;
 pub mod findings;

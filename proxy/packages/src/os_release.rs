@@ -15,7 +15,7 @@ pub struct OsRelease {
     pub id_like: Vec<String>,
     /// `VERSION_ID`, such as `12`; rolling distributions have none.
     pub version_id: Option<String>,
-    /// `VERSION_CODENAME`, such as `bookworm`.
+    /// `VERSION_CODENAME`, such as `bookworm`; else the word in brackets that `VERSION` ends with in images that leave it out.
     pub version_codename: Option<String>,
     /// `PRETTY_NAME`, for people. Any text.
     pub pretty_name: Option<String>,
@@ -66,12 +66,14 @@ impl OsRelease {
             return Err(Error::TooLarge);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Error::NotText)?;
-        let mut found = Self::unnamed();
+        let (mut found, mut bracketed) = (Self::unnamed(), None);
         for (index, line) in text.lines().enumerate() {
             if let Some((key, value)) = line.trim().split_once('=') {
                 found.set(index + 1, key, value)?;
+                bracketed = bracketed.or_else(|| in_brackets(value).filter(|_| key == "VERSION"));
             }
         }
+        found.version_codename = found.version_codename.or(bracketed);
         Ok(found)
     }
 
@@ -108,6 +110,13 @@ impl OsRelease {
         }
         Ok(())
     }
+}
+
+/// The name of a release that the text of `VERSION` ends with: `12 (bookworm)`.
+fn in_brackets(text: &str) -> Option<String> {
+    let (_, name) = text.trim_matches(['"', '\'']).strip_suffix(')')?.rsplit_once('(')?;
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_name.then(|| name.to_owned())
 }
 
 /// One assignment.

@@ -152,6 +152,24 @@ impl Sources {
 }
 
 impl Source {
+    /// The sources in a text, in one-line format, or as stanzas where there are `Types`.
+    ///
+    /// # Errors
+    /// [`Error`] when apt would refuse it, and for a source that is not reached over HTTP.
+    pub fn parse(name: &str, text: &str) -> Result<Vec<Self>, Error> {
+        let mut sources = Sources::default();
+        let is_stanza = |line: &str| line.to_ascii_lowercase().starts_with("types:");
+        if text.lines().any(is_stanza) {
+            sources.read_stanzas(name, text.as_bytes())?;
+        } else {
+            sources.read_list(name, text.as_bytes())?;
+        }
+        match sources.unsupported.pop() {
+            Some(what) => Err(Error::syntax(name, 1, what)),
+            None => Ok(sources.sources),
+        }
+    }
+
     /// Takes an option of the one-line format.
     fn set_option(&mut self, name: &str, value: &str) {
         let field = match name {

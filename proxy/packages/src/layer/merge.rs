@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::layer::links;
 use crate::layer::path;
 use crate::layer::pattern::Pattern;
 use crate::layer::wanted::Interest;
 use crate::layer::{Error, LayerFiles, Node, Wanted};
-
-/// Links that are followed for one path, as many as Linux follows.
-const MAX_LINKS: usize = 40;
 
 /// Parts of paths that are looked up for the sake of loose files: there can be many, each deep and behind many links.
 /// A usual image takes a hundredth of it.
@@ -227,31 +225,10 @@ impl Files {
 
     /// Follows every symbolic link of a path inside the root; nothing when they do not end. Counts the parts it looks up.
     fn follow(&self, path: &str, steps: &mut u64) -> Option<String> {
-        let mut left: Vec<&str> = parts(path).collect();
-        let mut done = String::with_capacity(path.len());
-        let mut links = 0;
-        while let Some(part) = left.pop() {
-            *steps = steps.saturating_add(1);
-            let above = done.len();
-            if part == ".." {
-                done.truncate(path::split(&done).0.len());
-                continue;
-            }
-            if above > 0 {
-                done.push('/');
-            }
-            done.push_str(part);
-            let Some(Node::Symlink(target)) = self.nodes.get(&done) else {
-                continue;
-            };
-            links += 1;
-            if links > MAX_LINKS {
-                return None;
-            }
-            done.truncate(if target.starts_with('/') { 0 } else { above });
-            left.extend(parts(target));
-        }
-        Some(done)
+        links::follow(path, steps, |path| match self.nodes.get(path) {
+            Some(Node::Symlink(target)) => Some(target.as_str()),
+            _ => None,
+        })
     }
 }
 
@@ -265,9 +242,4 @@ fn below(directory: &str) -> String {
     } else {
         format!("{directory}/")
     }
-}
-
-/// The parts of a path, last first. `..` stays: what it means depends on the links before it.
-fn parts(path: &str) -> impl Iterator<Item = &str> {
-    path.rsplit('/').filter(|part| !part.is_empty() && *part != ".")
 }

@@ -128,7 +128,7 @@ fn buffered(input: impl Read) -> impl BufRead {
 }
 
 /// Whole seconds since 1970; times before that count as 1970.
-fn mtime(member: &Member) -> u64 {
+pub(crate) fn mtime(member: &Member) -> u64 {
     let record = member.records.iter().rev().find(|record| record.key == b"mtime");
     let whole = record.map(|record| record.value.split(|byte| *byte == b'.').next().unwrap_or_default());
     match whole.map(|digits| std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok())) {
@@ -138,14 +138,28 @@ fn mtime(member: &Member) -> u64 {
 }
 
 /// Writes entries in their one form.
-struct Writer<W> {
+pub(crate) struct Writer<W> {
     output: W,
     epoch: u64,
     build_start: u64,
 }
 
 impl<W: Write> Writer<W> {
-    fn header(&mut self, member: &Member) -> Result<(), Error> {
+    /// A writer that leaves times as they are.
+    pub(crate) fn plain(output: W) -> Self {
+        Self {
+            output,
+            epoch: u64::MAX,
+            build_start: u64::MAX,
+        }
+    }
+
+    /// Where the content of an entry goes.
+    pub(crate) fn output(&mut self) -> &mut W {
+        &mut self.output
+    }
+
+    pub(crate) fn header(&mut self, member: &Member) -> Result<(), Error> {
         let mut header = member.header.clone();
         let written = mtime(member);
         // A directory that no layer of the image mentions has the time when the builder unpacked the image.
@@ -206,13 +220,13 @@ impl<W: Write> Writer<W> {
         self.output.write_all(bytes).map_err(Error::Write)
     }
 
-    fn pad(&mut self, size: u64) -> Result<(), Error> {
+    pub(crate) fn pad(&mut self, size: u64) -> Result<(), Error> {
         let zeros = [0; 512];
         let used = usize::try_from(size % 512).unwrap_or(0);
         self.bytes(if used == 0 { &[] } else { &zeros[used..] })
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
         self.bytes(&[0; 1024])?;
         self.output.flush().map_err(Error::Write)
     }
