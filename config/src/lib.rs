@@ -45,7 +45,7 @@ pub use platforms::{Emulation, Platforms, PlatformsError};
 pub use prefix::{Prefix, PrefixError};
 pub use repository::{Repository, Tolerance};
 pub use rule::{Action, EndOfLife, Fallback, MAX_WAIT, Rule, Terms};
-pub use scan::{Scan, Scanner};
+pub use scan::{Distribution, Scan, Scanner};
 pub use secret::Secret;
 pub use selection::{Selection, SelectionError, Severity};
 pub use server::Server;

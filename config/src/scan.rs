@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use globset::Glob;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Problems;
@@ -60,6 +61,56 @@ pub struct Scan {
     /// For `osv`: a folder of OSV records, or a zip of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub osv: Option<PathBuf>,
+    /// For `updates`: where the packages of images come from that name no repository themselves (distroless); the first entry that
+    /// matches decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub distribution: Vec<Distribution>,
+}
+
+/// `[[scan.distribution]]`: the repositories of a distribution, for its images that name none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a [[scan.distribution]] table")]
+pub struct Distribution {
+    /// `ID` of the image's os-release, such as `debian`.
+    pub id: String,
+    /// Its releases by `VERSION_CODENAME`, a glob; all of them without.
+    #[serde(default = "any")]
+    pub codename: String,
+    /// The repositories as apt has them, in one-line format or as deb822 stanzas; `$codename` stands for the release of the image.
+    pub sources: String,
+    /// Files of keys that may sign their indexes, besides those that a matching `[[repository]]` has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<PathBuf>,
+}
+
+fn any() -> String {
+    "*".to_owned()
+}
+
+impl Distribution {
+    /// Whether it is about this release. A glob that is none matches nothing; [`Scan::check`] does not let it come here.
+    #[must_use]
+    pub fn matches(&self, id: &str, codename: &str) -> bool {
+        let glob = Glob::new(&self.codename).map(|glob| glob.compile_matcher());
+        self.id == id && glob.is_ok_and(|glob| glob.is_match(codename))
+    }
+
+    fn check(&self, key: &str, problems: &mut Problems) {
+        if self.id.is_empty() {
+            problems.add(
+                format!("{key}.id"),
+                "is empty, give the ID of the distribution's os-release",
+            );
+        }
+        problems.keep(format!("{key}.codename"), Glob::new(&self.codename));
+        let is_source = |line: &str| line.starts_with("deb ") || line.to_ascii_lowercase().starts_with("uris:");
+        if !self.sources.lines().any(|line| is_source(line.trim_start())) {
+            problems.add(
+                format!("{key}.sources"),
+                "names no repository, write lines such as \"deb https://deb.example.org/debian $codename main\"",
+            );
+        }
+    }
 }
 
 impl Default for Scan {
@@ -76,6 +127,7 @@ impl Default for Scan {
             grype_db: None,
             reports: None,
             osv: None,
+            distribution: Vec::new(),
         }
     }
 }
@@ -98,6 +150,9 @@ impl Scan {
                     format!("is missing, the scanner \"{scanner}\" needs it"),
                 );
             }
+        }
+        for (index, distribution) in self.distribution.iter().enumerate() {
+            distribution.check(&format!("scan.distribution[{index}]"), problems);
         }
         if let Some(server) = &self.trivy_server {
             problems.keep("scan.trivy_server".to_owned(), server.parse::<Url>());

@@ -317,6 +317,47 @@ fn a_wrong_repository_is_told() {
     }
 }
 
+/// The lines of a `[[scan.distribution]]`, and the error without the file.
+const DISTRIBUTIONS: &[(&str, &str)] = &[
+    (
+        "id = \"\"\nsources = \"deb https://deb.example.org/debian $codename main\"",
+        "scan.distribution[0].id: is empty, give the ID of the distribution's os-release",
+    ),
+    (
+        "id = \"debian\"\nsources = \"deb-src https://deb.example.org/debian $codename main\"",
+        "scan.distribution[0].sources: names no repository, write lines such as \"deb https://deb.example.org/debian $codename main\"",
+    ),
+    (
+        "id = \"debian\"\ncodename = \"[\"\nsources = \"URIs: https://deb.example.org/debian\"",
+        "scan.distribution[0].codename: error parsing glob '[': unclosed character class; missing ']'",
+    ),
+];
+
+#[test]
+fn a_wrong_distribution_is_told() {
+    for (lines, expected) in DISTRIBUTIONS {
+        let text = refusal(&format!("[[scan.distribution]]\n{lines}\n"), &[]);
+        assert_eq!(text, format!("FILE: {expected}"));
+    }
+}
+
+#[test]
+fn a_distribution_is_chosen_by_its_release() {
+    let text = "[[scan.distribution]]\nid = \"debian\"\ncodename = \"book*\"\nsources = \"deb https://deb.example.org/debian $codename main\"\nkeys = [\"/k.asc\"]\n";
+    let config = load(text, &[]).unwrap();
+    let [entry] = &config.scan.distribution[..] else {
+        unreachable!("one entry")
+    };
+    assert!(
+        entry.matches("debian", "bookworm")
+            && !entry.matches("debian", "trixie")
+            && !entry.matches("ubuntu", "bookworm")
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), config.render()).unwrap();
+    assert_eq!(Config::load(Some(file.path()), []).unwrap(), config);
+}
+
 /// A variable, its value, and the whole error.
 const VARIABLES: &[(&str, &str, &str)] = &[
     (

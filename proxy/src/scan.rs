@@ -141,7 +141,9 @@ impl Scanners {
         let scanner = |scanner: &config::Scanner| -> Arc<dyn Scanner> {
             match scanner {
                 config::Scanner::Updates => {
-                    Arc::new(Updates::new(Arc::clone(indexes), Arc::clone(library), catalog.clone()))
+                    let (indexes, library) = (Arc::clone(indexes), Arc::clone(library));
+                    let distributions = settings.distribution.clone();
+                    Arc::new(Updates::new(indexes, library, catalog.clone(), distributions))
                 }
                 config::Scanner::Trivy => Arc::new(Trivy::new(settings, path, indexes.folder().join("trivy"))),
                 config::Scanner::Grype => Arc::new(Grype::new(settings, path, Arc::clone(library), catalog.clone())),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moka::sync::Cache;
+use patchport_config::Distribution;
 use patchport_oci::Digest;
 use patchport_packages::Findings;
 use patchport_packages::inventory::{Manager, Repositories};
@@ -24,6 +25,7 @@ use crate::respond::chain;
 
 mod apk;
 mod apt;
+mod distribution;
 mod rpm;
 
 /// Files of keys: name and content.
@@ -42,17 +44,25 @@ pub struct Updates {
     keyrings: Cache<Digest, Arc<Vec<Keyring>>>,
     /// Keyrings by their digest: most images trust the same.
     shared: Cache<Digest, Keyring>,
+    /// The repositories of distributions, for images that name none.
+    distributions: Vec<Distribution>,
 }
 
 impl Updates {
-    /// A scanner over these indexes.
-    pub fn new(indexes: Arc<Indexes>, library: Arc<Library>, catalog: Catalog) -> Self {
+    /// A scanner over these indexes. Images that name no repositories are looked up in `distributions`.
+    pub fn new(
+        indexes: Arc<Indexes>,
+        library: Arc<Library>,
+        catalog: Catalog,
+        distributions: Vec<Distribution>,
+    ) -> Self {
         Self {
             indexes,
             library,
             catalog,
             keyrings: Cache::new(REMEMBERED),
             shared: Cache::new(REMEMBERED),
+            distributions,
         }
     }
 
@@ -89,7 +99,10 @@ impl Scanner for Updates {
 
     async fn scan(&self, subject: &Subject) -> Result<Findings, ScanError> {
         match &subject.inventory.repositories {
-            Repositories::Apt(configuration) => apt::scan(self, subject, configuration).await,
+            Repositories::Apt(named) => match distribution::of(self, &subject.inventory, named)? {
+                Some(found) => distribution::scan(self, subject, &found).await,
+                None => apt::scan(self, subject, named).await,
+            },
             Repositories::Apk(configuration) => apk::scan(self, subject, configuration).await,
             Repositories::Rpm(configuration) => rpm::scan(self, subject, configuration).await,
             Repositories::Unknown => Err(failed(&format!(
@@ -102,7 +115,9 @@ impl Scanner for Updates {
     async fn packages(&self, subject: &Subject, upgrades: &[Upgrade]) -> Option<Supply> {
         let keyrings = self.keyrings.get(&subject.manifest.digest)?;
         match &subject.inventory.repositories {
-            Repositories::Apt(configuration) => {
+            Repositories::Apt(named) => {
+                let found = distribution::of(self, &subject.inventory, named).ok()?;
+                let configuration = found.as_ref().map_or(named, |found| &found.configuration);
                 apt::packages(self, &subject.inventory, configuration, &keyrings, upgrades).map(Supply::from)
             }
             Repositories::Rpm(configuration) => {
@@ -117,7 +132,12 @@ impl Scanner for Updates {
 
     async fn refresh(&self, subject: &Subject) {
         match &subject.inventory.repositories {
-            Repositories::Apt(configuration) => apt::refresh(self, &subject.inventory, configuration).await,
+            Repositories::Apt(named) => {
+                if let Ok(found) = distribution::of(self, &subject.inventory, named) {
+                    let configuration = found.as_ref().map_or(named, |found| &found.configuration);
+                    apt::refresh(self, &subject.inventory, configuration).await;
+                }
+            }
             Repositories::Apk(configuration) => apk::refresh(self, &subject.inventory, configuration).await,
             Repositories::Rpm(configuration) => rpm::refresh(self, configuration).await,
             Repositories::Unknown => {}
@@ -136,6 +156,7 @@ impl Scanner for Updates {
                     .keyrings
                     .get(known.image)
                     .and_then(|keyrings| rpm::rescan(self, &known.inventory.inventory(), configuration, &keyrings)),
+                Repositories::Apt(named) if named.sources.is_empty() => distribution::rescan(self, known),
                 Repositories::Apt(_) | Repositories::Unknown => None,
             };
             if let Some(findings) = findings {

@@ -40,6 +40,18 @@ pub(super) async fn scan(
     let sources = &configuration.sources;
     let from = |files: &Files| Ok(sources.iter().map(|source| keys(files, source)).collect());
     let keyrings = updates.keyrings(subject, from).await?;
+    let (loaded, absent) = load(updates, targets, &keyrings).await?;
+    let mut findings = judge(&subject.inventory, configuration, &loaded, &native);
+    findings.notes.extend(absent);
+    Ok(findings)
+}
+
+/// The indexes that are there, and what is said about those that are not.
+pub(super) async fn load(
+    updates: &Updates,
+    targets: Vec<Target>,
+    keyrings: &[Keyring],
+) -> Result<(Vec<(Target, Loaded<Apt>)>, Vec<String>), ScanError> {
     let loads = targets.into_iter().map(|target| {
         let keyring = keyrings.get(target.source).cloned().unwrap_or_default();
         async move {
@@ -63,9 +75,7 @@ pub(super) async fn scan(
     if let Some(reason) = absent.first().filter(|_| loaded.is_empty()) {
         return Err(failed(reason));
     }
-    let mut findings = judge(&subject.inventory, configuration, &loaded, &native);
-    findings.notes.extend(absent);
-    Ok(findings)
+    Ok((loaded, absent))
 }
 
 /// The keys of a source: files, and in an entry each without content the fingerprints that it names.
@@ -114,7 +124,12 @@ fn alike<'a>(updates: &Updates, images: &[Known<'a>]) -> Vec<Alike<'a>> {
         let Repositories::Apt(configuration) = &rest.repositories else {
             continue;
         };
-        let Some(keyrings) = updates.keyrings.get(known.image) else {
+        // What names no source is its distribution's.
+        let Some(keyrings) = updates
+            .keyrings
+            .get(known.image)
+            .filter(|_| !configuration.sources.is_empty())
+        else {
             continue;
         };
         let native = native(|| known.inventory.packages());
@@ -141,7 +156,7 @@ fn known(updates: &Updates, alike: &Alike<'_>) -> Option<Vec<(Target, Loaded<Apt
 }
 
 /// An index that is held and that the keys of its source vouch for.
-fn held(updates: &Updates, target: Target, keyrings: &[Keyring]) -> Option<(Target, Loaded<Apt>)> {
+pub(super) fn held(updates: &Updates, target: Target, keyrings: &[Keyring]) -> Option<(Target, Loaded<Apt>)> {
     let keyring = keyrings.get(target.source)?;
     let key = Key(target);
     let loaded = updates.indexes.apt.known(&key, keyring)?;
@@ -182,7 +197,7 @@ pub(super) fn packages(
     sources.into_iter().map(package).collect()
 }
 
-fn repositories(loaded: &[(Target, Loaded<Apt>)]) -> Vec<apt::Repository<'_>> {
+pub(super) fn repositories(loaded: &[(Target, Loaded<Apt>)]) -> Vec<apt::Repository<'_>> {
     let repositories = loaded.iter().map(|(target, loaded)| apt::Repository {
         target,
         release: &loaded.root.release,
@@ -211,7 +226,7 @@ fn judge(
 }
 
 /// dpkg's own architecture, by the packages that are there.
-fn native<'a, I: Iterator<Item = &'a Installed>>(packages: impl Fn() -> I) -> String {
+pub(super) fn native<'a, I: Iterator<Item = &'a Installed>>(packages: impl Fn() -> I) -> String {
     let of = |name: &str| packages().find(|package| package.name == name && package.architecture != "all");
     let found = ["dpkg", "libc6", "base-files"].into_iter().find_map(of);
     found
