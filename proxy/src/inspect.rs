@@ -27,7 +27,7 @@ static READERS: Semaphore = Semaphore::const_new(8);
 /// The most that is kept of all layers of an image, in bytes: two of the largest rpm databases that are taken.
 const MAX_KEPT: u64 = 512 * 1024 * 1024;
 /// Raised whenever the same image would be read differently: what older readers found is forgotten.
-const READER: u32 = 3;
+const READER: u32 = 4;
 
 /// What an image holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -240,6 +240,23 @@ fn judge(image: &Manifest, files: &Files) -> Result<Inspected, InspectError> {
 
 /// Reads the files of one layer that we look at.
 async fn read(layer: &Descriptor, place: &Place, library: &Library) -> Result<LayerFiles, InspectError> {
+    let wanted = |reader: LayerReader| layer::read(reader, Compression::Detect, &wanted(), &Limits::default());
+    read_with(layer, place, library, wanted).await
+}
+
+/// A layer's bytes while they come in.
+pub(crate) type LayerReader = Box<dyn io::Read + Send>;
+
+/// Has a layer read by `work`, on a thread of its own.
+///
+/// # Errors
+/// [`InspectError`] names the layer.
+pub(crate) async fn read_with<T: Send + 'static>(
+    layer: &Descriptor,
+    place: &Place,
+    library: &Library,
+    work: impl FnOnce(LayerReader) -> Result<T, layer::Error> + Send + 'static,
+) -> Result<T, InspectError> {
     let failed = |source| InspectError::Blob {
         digest: layer.digest.clone(),
         source,
@@ -260,13 +277,12 @@ async fn read(layer: &Descriptor, place: &Place, library: &Library) -> Result<La
         }
     });
     let reader = SyncIoBridge::new(StreamReader::new(stream.boxed()));
-    let read =
-        tokio::task::spawn_blocking(move || layer::read(reader, Compression::Detect, &wanted(), &Limits::default()));
+    let read = tokio::task::spawn_blocking(move || work(Box::new(reader)));
     let read = read.await.map_err(|_| Interrupted)?;
     let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (read, broken) {
         (_, Some(source)) => Err(failed(source)),
-        (Ok(files), None) => Ok(files),
+        (Ok(read), None) => Ok(read),
         (Err(source), None) => {
             // Wrong bytes from upstream make a bad tar, too: then that is what is wrong, and it may pass.
             content.verified().await.map_err(failed)?;

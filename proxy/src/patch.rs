@@ -29,6 +29,7 @@ use crate::store::StoreError;
 pub mod buildkit;
 pub mod builds;
 mod content;
+mod direct;
 mod evidence;
 mod finish;
 mod image;
@@ -41,6 +42,7 @@ mod recipe;
 mod roster;
 pub mod workers;
 
+pub use direct::Refused;
 pub use job::Patcher;
 pub use once::Once;
 pub use packages::{PackageFile, Packages};
@@ -244,6 +246,9 @@ pub enum PatchError {
         /// Those of the workers.
         workers: String,
     },
+    /// Some of what was planned cannot be done in this image; the rest may be.
+    #[error("these packages cannot be upgraded in it: {}", names(.0))]
+    LeftOut(Vec<Refused>),
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -299,6 +304,7 @@ impl PatchError {
                 matches!(**error, InspectError::Layer { .. } | InspectError::Packages { .. })
             }
             Self::Unproven(_)
+            | Self::LeftOut(_)
             | Self::Assemble(_)
             | Self::Evidence(_)
             | Self::Unsupported(_)
@@ -316,6 +322,11 @@ impl PatchError {
             | Self::Interrupted(_) => false,
         }
     }
+}
+
+fn names(refused: &[Refused]) -> String {
+    let each = refused.iter().map(|one| format!("{} ({})", one.name, one.reason));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 impl From<LibraryError> for PatchError {

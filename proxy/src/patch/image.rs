@@ -8,17 +8,19 @@ use std::sync::Arc;
 use patchport_config::PackageSource;
 use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest, Platform, media_type};
-use patchport_packages::Findings;
+use patchport_packages::{Findings, Inventory};
 
 use super::job::{Made, Patcher};
 use super::roster::Watched;
-use super::{Base, EngineError, Order, Packages, PatchError, PatchLayer, Platforms, RawLayer, finish};
+use super::{
+    Base, EngineError, Order, PackageFile, Packages, PatchError, PatchLayer, Platforms, RawLayer, direct, finish,
+};
 use crate::assemble;
 use crate::catalog::{Decision, Planned, Verdict};
 use crate::evidence::Artifact;
-use crate::flight::Urgency;
+use crate::flight::{Interrupted, Urgency};
 use crate::inspect;
-use crate::plan::{self, Choices, LeftOut, Plan, Target};
+use crate::plan::{self, Choices, LeftOut, Plan, Target, Tool};
 use crate::respond::chain;
 use crate::route::Place;
 use crate::scan::Subject;
@@ -26,6 +28,8 @@ use crate::subject::subject;
 
 /// What a decision says of an image that stays as it is.
 pub(super) const NOTHING: &str = "nothing to patch";
+/// How often a plan is tried again without what turned out not to be possible.
+const MAX_LOOKS: usize = 8;
 
 /// What became of an image: what was planned for it, what is said about that, and the patched manifest if there is one.
 pub(super) struct Outcome {
@@ -35,6 +39,18 @@ pub(super) struct Outcome {
     /// What comes with the patched manifest, and its time.
     pub(super) evidence: Vec<Artifact>,
     pub(super) created: String,
+}
+
+/// What carrying out a plan came to.
+pub(super) struct Carried {
+    /// What was found in the image.
+    pub(super) findings: Findings,
+    /// The plan as it was carried out, and what was left out.
+    pub(super) planned: plan::Planned,
+    /// The key of the plan as it was first made, which a new look at the indexes gives again.
+    pub(super) asked: Option<String>,
+    /// The layer; nothing was made when there is no plan.
+    pub(super) layer: Option<PatchLayer>,
 }
 
 impl Patcher {
@@ -118,7 +134,12 @@ impl Patcher {
                 last: last.to_string(),
             });
         }
-        let (findings, planned, layer) = self.carried_out(&subject, choices, urgency).await?;
+        let Carried {
+            findings,
+            planned,
+            asked,
+            layer,
+        } = self.carried_out(&subject, choices, urgency).await?;
         let (mut evidence, mut created) = (vec![], String::new());
         let patched = match &layer {
             Some(layer) => {
@@ -137,7 +158,7 @@ impl Patcher {
                 planned: Planned {
                     image: image.digest.clone(),
                     platform: subject.platform.clone(),
-                    plan: planned.plan.as_ref().map(Plan::key),
+                    plan: asked,
                 },
                 inventory: Some(Arc::clone(&subject.inventory)),
                 docker,
@@ -149,13 +170,13 @@ impl Patcher {
         })
     }
 
-    /// What was found in an image, the plan, and the layer that it came to; nothing was made when there is no plan.
+    /// Scans, plans, and carries the plan out.
     pub(super) async fn carried_out(
         self: &Arc<Self>,
         subject: &Subject,
         choices: Choices,
         urgency: &Urgency,
-    ) -> Result<(Findings, plan::Planned, Option<PatchLayer>), PatchError> {
+    ) -> Result<Carried, PatchError> {
         let (mut findings, mut planned) = self.plan(subject, choices).await?;
         let mut made = self.made(subject, planned.plan.as_ref(), choices, urgency).await;
         if let Err(PatchError::Engine(EngineError::NotOffered { reason })) = &made {
@@ -168,7 +189,21 @@ impl Patcher {
                 made = self.made(subject, planned.plan.as_ref(), choices, urgency).await;
             }
         }
-        Ok((findings, planned, made?))
+        let asked = planned.plan.as_ref().map(Plan::key);
+        // What turns out not to be possible is left out, and the rest done without it; each look leaves out one package at least.
+        for _ in 0..MAX_LOOKS {
+            let (Err(PatchError::LeftOut(refused)), Some(plan)) = (&made, planned.plan.clone()) else {
+                break;
+            };
+            planned.plan = direct::without(plan, refused, &mut planned.left_out);
+            made = self.made(subject, planned.plan.as_ref(), choices, urgency).await;
+        }
+        Ok(Carried {
+            findings,
+            planned,
+            asked,
+            layer: made?,
+        })
     }
 
     /// The layer of a plan, made once however many ask; nothing when there is no plan.
@@ -229,6 +264,9 @@ impl Patcher {
         {
             return Ok(layer);
         }
+        if plan.tool == Tool::Fragments {
+            return self.direct_layer(&key, plan, &subject).await;
+        }
         // What is fetched waits for no worker.
         let packages = self.packages(&plan, &subject).await?;
         let base = Base {
@@ -251,7 +289,10 @@ impl Patcher {
         tracing::info!(plan.key = key, image.digest = %plan.image, image.repository = base.name, "patching");
         let raw = self.parts.engine.run(&plan, &base, &order).await;
         let made = match raw {
-            Ok(raw) => self.believed(raw, &plan, &subject, base.packages).await,
+            Ok(raw) => {
+                let files = base.packages.map(|packages| packages.files.clone());
+                self.believed(raw, &plan, &subject, files.unwrap_or_default()).await
+            }
             Err(error) => Err(error.into()),
         };
         let failure = made.as_ref().err().map(|error| chain(error));
@@ -265,6 +306,21 @@ impl Patcher {
             (error, _) => error,
         })?;
         self.parts.catalog.put_layer(&key, &layer).await?;
+        Ok(layer)
+    }
+
+    /// Carries out a plan without a container.
+    async fn direct_layer(&self, key: &str, plan: Plan, subject: &Subject) -> Made {
+        let limit = self.settings.timeout;
+        tracing::info!(plan.key = key, image.digest = %plan.image, image.repository = %subject.place, "patching without a container");
+        let work = async {
+            let _turn = direct::TURNS.acquire().await.map_err(|_| Interrupted)?;
+            let (raw, files) = self.direct(&plan, subject).await?;
+            self.believed(Some(raw), &plan, subject, files).await
+        };
+        let layer = tokio::time::timeout(limit, work).await;
+        let layer = layer.map_err(|_| EngineError::TimedOut { limit })??;
+        self.parts.catalog.put_layer(key, &layer).await?;
         Ok(layer)
     }
 
@@ -305,11 +361,10 @@ impl Patcher {
         raw: Option<RawLayer>,
         plan: &Plan,
         subject: &Subject,
-        packages: Option<Arc<Packages>>,
+        packages: Vec<PackageFile>,
     ) -> Made {
         let layer = match raw {
             Some(raw) => {
-                let files = packages.filter(|_| raw.from_packages);
                 let below = inspect::layers(
                     &subject.manifest,
                     &subject.place,
@@ -321,7 +376,7 @@ impl Patcher {
                     plan: plan.clone(),
                     before: Arc::clone(&subject.inventory),
                     below,
-                    packages: files.map(|packages| packages.files.clone()).unwrap_or_default(),
+                    packages: if raw.from_packages { packages } else { vec![] },
                 };
                 let engine = raw.engine.clone();
                 let layer = finishing.finish(raw, &self.parts.blobs, &self.parts.scratch).await?;
@@ -334,6 +389,18 @@ impl Patcher {
             PatchError::Unproven(format!("its package manager upgraded none of {}", names.join(", ")))
         })
     }
+}
+
+impl Outcome {
+    /// Whether the image is one that is patched without a container.
+    pub(super) fn is_direct(&self) -> bool {
+        self.watched.inventory.as_deref().is_some_and(is_direct)
+    }
+}
+
+/// Whether an image is patched without a container.
+pub(super) fn is_direct(inventory: &Inventory) -> bool {
+    Tool::of(inventory) == Ok(Tool::Fragments)
 }
 
 /// Nobody can patch these platforms.

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use patchport_oci::{Descriptor, Digest, Manifest};
 
 use super::PatchError;
-use super::image::{NOTHING, Outcome, list, no_worker};
+use super::image::{NOTHING, Outcome, is_direct, list, no_worker};
 use super::job::Patcher;
 use super::roster::Watched;
 use crate::assemble;
@@ -18,10 +18,13 @@ use crate::flight::Urgency;
 use crate::plan::Choices;
 use crate::respond::chain;
 use crate::route::Place;
-use crate::subject::is_linux;
+use crate::subject::{is_linux, subject};
 
 /// More images for our platforms than any real index has.
 const MAX_PLATFORMS: usize = 16;
+
+/// A child of an index, and what became of it.
+type Done = (Digest, Result<Outcome, PatchError>);
 
 impl Patcher {
     /// Patches the children of an index that the rule selects and a worker runs, all at the same time. The others are named.
@@ -41,25 +44,87 @@ impl Patcher {
         if selected.is_empty() {
             return Ok(Children::default());
         }
-        let workers = self.parts.engine.platforms().await?;
+        let workers = self.parts.engine.platforms().await;
         let allowed = |child: &&Descriptor| {
             let platform = child.platform.as_ref();
-            platform.is_some_and(|platform| workers.allow(platform, choices.emulation))
+            let runs = |platform| {
+                workers
+                    .as_ref()
+                    .is_ok_and(|workers| workers.allow(platform, choices.emulation))
+            };
+            platform.is_some_and(runs)
         };
         let (ours, others): (Vec<&Descriptor>, Vec<&Descriptor>) = selected.into_iter().partition(allowed);
-        let others = list(others.into_iter().filter_map(|child| child.platform.as_ref()));
-        if ours.is_empty() {
-            return Err(no_worker(others, &workers, choices.emulation));
-        }
-        if ours.len() > MAX_PLATFORMS {
+        if ours.len().max(others.len()) > MAX_PLATFORMS {
             let reason = format!("it has {} images for the workers' platforms", ours.len());
             return Err(PatchError::Unsupported(reason));
         }
         let patches = ours
             .into_iter()
             .map(|child| self.child(place, &original.digest, child, choices, urgency));
-        let results = try_join_all(patches).await?;
+        let mut results = try_join_all(patches).await?;
+        let direct = self
+            .others(place, &original.digest, &others, &results, choices, urgency)
+            .await?;
+        let is_left = |child: &&Descriptor| !direct.iter().any(|(digest, _)| *digest == child.digest);
+        let others = others.into_iter().filter(is_left);
+        let others = list(others.filter_map(|child| child.platform.as_ref()));
+        results.extend(direct);
+        if results.is_empty() {
+            return Err(no_worker(others, &workers?, choices.emulation));
+        }
         Ok(Children { results, others })
+    }
+
+    /// Those of the platforms that no worker runs that are patched without one. The images of one index are alike: where one of
+    /// the `done` was patched without a container, or none is of a platform that a container could run on, the others may be, too.
+    async fn others(
+        self: &Arc<Self>,
+        place: &Place,
+        index: &Digest,
+        others: &[&Descriptor],
+        done: &[Done],
+        choices: Choices,
+        urgency: &Urgency,
+    ) -> Result<Vec<Done>, PatchError> {
+        let any_direct = |done: &[Done]| {
+            done.iter()
+                .any(|(_, result)| result.as_ref().is_ok_and(Outcome::is_direct))
+        };
+        let look = |child| self.direct_child(place, index, child, choices, urgency);
+        let (mut left, mut found) = (others.iter().copied(), Vec::new());
+        if done.is_empty()
+            && let Some(first) = left.next()
+        {
+            found.extend(look(first).await?);
+        }
+        if any_direct(done) || any_direct(&found) {
+            found.extend(try_join_all(left.map(look)).await?.into_iter().flatten());
+        }
+        Ok(found)
+    }
+
+    /// A child for a platform that no worker runs; nothing unless it is patched without one.
+    async fn direct_child(
+        self: &Arc<Self>,
+        place: &Place,
+        index: &Digest,
+        child: &Descriptor,
+        choices: Choices,
+        urgency: &Urgency,
+    ) -> Result<Option<Done>, PatchError> {
+        let readable = self.parts.library.may_read(place, &child.digest).await?;
+        let manifest = self.parts.resolver.digest(place, &child.digest, readable).await?;
+        let part = child.platform.as_ref().map(|platform| (index, platform));
+        let subject = subject(place, &manifest, part, &self.parts.library, &self.parts.catalog).await;
+        // What cannot be read there stays as it is, like any other that no worker runs.
+        match subject {
+            Ok(Some(subject)) if is_direct(&subject.inventory) => {
+                let outcome = self.image(place, &manifest, part, choices, urgency).await;
+                Ok(Some((child.digest.clone(), outcome)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// One child of an index. Only what concerns all of them is an error of the whole.
@@ -70,7 +135,7 @@ impl Patcher {
         child: &Descriptor,
         choices: Choices,
         urgency: &Urgency,
-    ) -> Result<(Digest, Result<Outcome, PatchError>), PatchError> {
+    ) -> Result<Done, PatchError> {
         let digest = child.digest.clone();
         let readable = self.parts.library.may_read(place, &digest).await?;
         let manifest = self.parts.resolver.digest(place, &digest, readable).await?;
@@ -137,7 +202,7 @@ impl Patcher {
 #[derive(Default)]
 pub(super) struct Children {
     /// Those that were to be patched.
-    results: Vec<(Digest, Result<Outcome, PatchError>)>,
+    results: Vec<Done>,
     /// The platforms that no worker runs.
     others: String,
 }

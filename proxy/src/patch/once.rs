@@ -7,6 +7,7 @@ use std::sync::Arc;
 use patchport_oci::{Digest, Manifest};
 use patchport_packages::Findings;
 
+use super::image::Carried;
 use super::job::Patcher;
 use super::{PatchError, PatchLayer, finish};
 use crate::assemble;
@@ -32,7 +33,12 @@ impl Patcher {
     pub async fn once(self: &Arc<Self>, subject: &Subject, choices: Choices, name: &str) -> Result<Once, PatchError> {
         let urgency = Urgency::default();
         urgency.raise();
-        let (findings, planned, layer) = self.carried_out(subject, choices, &urgency).await?;
+        let Carried {
+            findings,
+            planned,
+            layer,
+            ..
+        } = self.carried_out(subject, choices, &urgency).await?;
         let Some(layer) = layer else {
             return Ok(Once {
                 findings,

@@ -36,6 +36,20 @@ pub struct PackageFile {
     pub size: u64,
 }
 
+impl PackageFile {
+    /// What is said of a package of a depot whose file has this digest.
+    pub(super) fn of(depot: &Depot, package: &Package, digest: Digest) -> Self {
+        Self {
+            name: package.name.clone(),
+            architecture: package.architecture.clone(),
+            version: package.version.to_string(),
+            url: depot.shown(package),
+            digest,
+            size: package.size,
+        }
+    }
+}
+
 /// The image of a plan's packages.
 pub struct Packages {
     /// What is in it, in the order of the plan.
@@ -67,14 +81,10 @@ impl Packages {
     ) -> Result<Self, PatchError> {
         let packages = &supply.packages;
         let digests = futures_util::future::try_join_all(packages.iter().map(|package| depot.fetch(package))).await?;
-        let files = packages.iter().zip(digests).map(|(package, digest)| PackageFile {
-            name: package.name.clone(),
-            architecture: package.architecture.clone(),
-            version: package.version.to_string(),
-            url: depot.shown(package),
-            digest,
-            size: package.size,
-        });
+        let files = packages
+            .iter()
+            .zip(digests)
+            .map(|(package, digest)| PackageFile::of(depot, package, digest));
         let files: Vec<PackageFile> = files.collect();
         let names: Vec<String> = packages
             .iter()

@@ -52,6 +52,20 @@ pub(super) fn of(tool: Tool) -> &'static dyn Recipe {
         Tool::Yum => &rpm::YUM_3,
         Tool::Rpm => &rpm::RPM,
         Tool::Pacman => &pacman::Pacman,
+        Tool::Fragments => &Nothing,
+    }
+}
+
+/// For images that have nothing to run: they are patched without a container ([`super::direct`]).
+struct Nothing;
+
+impl Recipe for Nothing {
+    fn upgrade(&self, _: &State, _: &Plan, _: &str) -> Option<Exec> {
+        None
+    }
+
+    fn install(&self, _: &State, _: &Plan, _: &[String], _: &str) -> Option<Exec> {
+        None
     }
 }
 

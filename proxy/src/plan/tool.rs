@@ -32,6 +32,8 @@ pub enum Tool {
     Rpm,
     /// `pacman`.
     Pacman,
+    /// None: the files of packages are laid over an image whose dpkg database is split (distroless). Needs no container.
+    Fragments,
 }
 
 /// The tools of rpm images, the one that is taken first; where `yum` is another name for dnf, dnf is there too.
@@ -61,7 +63,7 @@ impl Tool {
                 .into_iter()
                 .find(|tool| has(tool.name()))
                 .ok_or("the image has rpm's database, but neither rpm nor a tool that uses it"),
-            Manager::DpkgFragments => Err("images without a package manager (distroless) are not supported yet"),
+            Manager::DpkgFragments => Ok(Self::Fragments),
             Manager::RpmManifest => Err("rpm images without a package database (distroless) are not supported yet"),
             Manager::Apk if !has("sh") => Err("the image has no shell to upgrade packages with"),
             Manager::Apk if has("apk") => Ok(Self::Apk),
@@ -87,6 +89,7 @@ impl Tool {
             Self::Yum => "yum",
             Self::Rpm => "rpm",
             Self::Pacman => "pacman",
+            Self::Fragments => "status.d",
         }
     }
 }

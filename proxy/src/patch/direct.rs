@@ -1,0 +1,233 @@
+//! The direct way: no container at all. Fetched packages are unpacked over the image's files, as its layers name them, into one layer;
+//! for images whose dpkg database is split and that have nothing to run (distroless). Any architecture, no worker, no privileges.
+
+use std::io::Seek as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use patchport_oci::{Descriptor, Digest};
+use patchport_oci::manifest::Content;
+use patchport_packages::deb;
+use patchport_packages::direct::{self, Incoming, Outcome, Refusal};
+use patchport_packages::layer::{Files, LayerTree, Limits, Tree, Watch};
+use tempfile::NamedTempFile;
+use tokio::sync::Semaphore;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::job::Patcher;
+use super::packages::PackageFile;
+use super::{EngineError, PatchError, RawLayer};
+use crate::depot::{DepotError, Package};
+use crate::flight::Interrupted;
+use crate::inspect;
+use crate::plan::{LeftOut, Plan};
+use crate::respond::chain;
+use crate::scan::Subject;
+
+/// How many layers are read at once.
+const PARALLEL: usize = 4;
+
+/// How many images are patched this way at once: each holds a processor, and the packages in the scratch folder.
+pub(super) static TURNS: Semaphore = Semaphore::const_new(2);
+
+/// A package with its files in the scratch folder.
+type Unpacked = Incoming<NamedTempFile>;
+
+impl Patcher {
+    /// The layer of a plan, and what it was made from.
+    ///
+    /// # Errors
+    /// [`PatchError::LeftOut`] when the plan has packages that cannot be taken this way; without those it may do.
+    pub(super) async fn direct(
+        &self,
+        plan: &Plan,
+        subject: &Subject,
+    ) -> Result<(RawLayer, Vec<PackageFile>), PatchError> {
+        let supply = self.parts.scanners.packages(subject, &plan.upgrades).await;
+        let packages = supply.map(|supply| supply.packages);
+        let packages = packages.filter(|packages| packages.len() == plan.upgrades.len()).ok_or_else(|| {
+            let reason = "the package indexes do not say where all that its upgrades need comes from, and it has no package manager that could find out";
+            PatchError::Unsupported(reason.to_owned())
+        })?;
+        let fetches = packages.iter().map(|package| self.parts.depot.fetch(package));
+        let digests = futures_util::future::try_join_all(fetches).await.map_err(stale)?;
+        let mut incoming = Vec::with_capacity(packages.len());
+        for ((package, digest), upgrade) in packages.iter().zip(&digests).zip(&plan.upgrades) {
+            incoming.push(self.unpack(package, digest, &upgrade.architecture).await?);
+        }
+        let parts = &self.parts;
+        let files = inspect::files(&subject.manifest, &subject.place, &parts.library, &parts.catalog).await?;
+        let files = Arc::new(files.unwrap_or_default());
+        let (watch, incoming) = watched(Arc::clone(&files), incoming).await?;
+        let tree = self.tree(subject, watch).await?;
+        let raw = composed(files, tree, incoming, &parts.scratch).await?;
+        let files = packages
+            .iter()
+            .zip(digests)
+            .map(|(package, digest)| PackageFile::of(&parts.depot, package, digest))
+            .collect();
+        Ok((raw, files))
+    }
+
+    /// Unpacks a package that was fetched.
+    async fn unpack(&self, package: &Package, digest: &Digest, architecture: &str) -> Result<Unpacked, PatchError> {
+        let content = self.parts.depot.blobs().stored(digest).await?;
+        let gone = || PatchError::Depot(DepotError::Interrupted(Interrupted));
+        let stream = content.ok_or_else(gone)?.stream(None).map_err(std::io::Error::other);
+        let reader = SyncIoBridge::new(StreamReader::new(stream.boxed()));
+        let (name, architecture) = (package.name.clone(), architecture.to_owned());
+        let scratch = self.parts.scratch.clone();
+        let work = move || {
+            let mut data = NamedTempFile::new_in(scratch).map_err(scratch_error)?;
+            let control = deb::read(reader, data.as_file_mut()).map_err(|error| match error {
+                deb::Error::Write(error) => scratch_error(error),
+                error => broken(&name, &error),
+            })?;
+            Ok(Incoming {
+                name,
+                architecture,
+                control,
+                data,
+            })
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| Interrupted)?
+    }
+
+    /// What the image has, by its layers.
+    async fn tree(&self, subject: &Subject, watch: Watch) -> Result<Tree, PatchError> {
+        let layers: &[Descriptor] = match &subject.manifest.content {
+            Content::Image { layers, .. } => layers,
+            Content::Index { .. } => &[],
+        };
+        let watch = Arc::new(watch);
+        let mut reads = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let watch = Arc::clone(&watch);
+            let work = move |reader| LayerTree::read(reader, &watch, &Limits::default());
+            reads.push(inspect::read_with(layer, &subject.place, &self.parts.library, work));
+        }
+        let mut reads = futures_util::stream::iter(reads).buffered(PARALLEL);
+        let (mut tree, mut layers) = (Tree::default(), layers.iter());
+        while let Some(read) = reads.try_next().await? {
+            let digest = layers.next().map(|layer| layer.digest.clone());
+            let applied = tokio::task::spawn_blocking(move || tree.apply(read).map(|()| tree)).await;
+            tree = applied.map_err(|_| Interrupted)?.map_err(|error| {
+                let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+                PatchError::Unsupported(format!("layer {digest}: {}", chain(&error)))
+            })?;
+        }
+        Ok(tree)
+    }
+}
+
+async fn watched(files: Arc<Files>, mut incoming: Vec<Unpacked>) -> Result<(Watch, Vec<Unpacked>), PatchError> {
+    let work = move || direct::watch(&files, &mut incoming).map(|watch| (watch, incoming));
+    let watched = tokio::task::spawn_blocking(work).await.map_err(|_| Interrupted)?;
+    watched.map_err(|error| failed(&error))
+}
+
+async fn composed(
+    files: Arc<Files>,
+    tree: Tree,
+    mut incoming: Vec<Unpacked>,
+    scratch: &Path,
+) -> Result<RawLayer, PatchError> {
+    let scratch = scratch.to_owned();
+    let work = move || {
+        let mut tar = NamedTempFile::new_in(scratch).map_err(scratch_error)?;
+        let mut output = std::io::BufWriter::new(tar.as_file_mut());
+        let outcome = direct::compose(&files, tree, &mut incoming, &mut output);
+        let outcome = outcome.map_err(|error| failed(&error))?;
+        output.into_inner().map_err(|error| scratch_error(error.into_error()))?;
+        tar.rewind().map_err(scratch_error)?;
+        match outcome {
+            Outcome::Refused(refusals) => Err(PatchError::LeftOut(refusals.into_iter().map(refused).collect())),
+            Outcome::Layer { notes } => {
+                for note in notes {
+                    tracing::info!(note, "a configuration file stays");
+                }
+                Ok(RawLayer {
+                    tar,
+                    // Nothing in it was written by a run: all times are those of the packages.
+                    started: u64::MAX,
+                    from_packages: true,
+                    engine: concat!("patchport ", env!("CARGO_PKG_VERSION")).to_owned(),
+                })
+            }
+        }
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Interrupted)?
+}
+
+/// Takes out of a plan what cannot be done; nothing when that leaves nothing.
+pub(super) fn without(mut plan: Plan, refused: &[Refused], left_out: &mut Vec<LeftOut>) -> Option<Plan> {
+    let reason = |name: &str, architecture: &str| {
+        let found = refused
+            .iter()
+            .find(|one| one.name == name && one.architecture == architecture);
+        found.map(|found| found.reason.clone())
+    };
+    let (gone, stay) = plan
+        .upgrades
+        .into_iter()
+        .partition(|upgrade| reason(&upgrade.name, &upgrade.architecture).is_some());
+    plan.upgrades = stay;
+    let gone: Vec<crate::plan::Upgrade> = gone;
+    left_out.extend(gone.into_iter().map(|upgrade| LeftOut {
+        reason: reason(&upgrade.name, &upgrade.architecture).unwrap_or_default(),
+        name: upgrade.name,
+        architecture: upgrade.architecture,
+        installed: upgrade.from,
+        fixed: Some(upgrade.to),
+    }));
+    (!plan.upgrades.is_empty()).then_some(plan)
+}
+
+/// A package that cannot be taken this way, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The package's name.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Why.
+    pub reason: String,
+}
+
+fn refused(refusal: Refusal) -> Refused {
+    let Refusal {
+        name,
+        architecture,
+        reason,
+    } = refusal;
+    Refused {
+        name,
+        architecture,
+        reason,
+    }
+}
+
+/// A repository that has moved on has something newer.
+fn stale(error: DepotError) -> PatchError {
+    if error.is_stale() {
+        PatchError::Engine(EngineError::NotOffered { reason: chain(&error) })
+    } else {
+        PatchError::Depot(error)
+    }
+}
+
+fn broken(name: &str, error: &deb::Error) -> PatchError {
+    PatchError::Unproven(format!("the package {name} cannot be used: {}", chain(error)))
+}
+
+fn failed(error: &direct::Error) -> PatchError {
+    match error {
+        direct::Error::Write(error) => PatchError::Scratch(error.to_string()),
+        error => PatchError::Unproven(chain(error)),
+    }
+}
+
+fn scratch_error(error: std::io::Error) -> PatchError {
+    PatchError::Scratch(error.to_string())
+}
