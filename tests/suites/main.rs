@@ -12,6 +12,7 @@
 mod bytes;
 mod clients;
 mod configuration;
+mod distroless;
 mod fills;
 mod names;
 mod offline;

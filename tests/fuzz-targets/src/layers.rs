@@ -22,7 +22,7 @@ pub(crate) fn layer(input: &[u8]) {
 }
 
 /// A tar's header begins with a path and has a magic.
-fn mend(block: &mut [u8]) {
+pub(crate) fn mend(block: &mut [u8]) {
     if block.get(257..262) != Some(b"ustar") {
         return;
     }

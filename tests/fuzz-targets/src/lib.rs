@@ -12,6 +12,7 @@ mod documents;
 mod image;
 mod layers;
 mod oci;
+mod packages;
 mod rpm;
 mod scanners;
 mod signatures;
@@ -28,6 +29,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("apt_decompress", apt::decompress),
     ("apt_packages", apt::packages),
     ("apt_release", apt::release),
+    ("deb", packages::deb),
+    ("direct", packages::direct),
     ("dpkg", databases::dpkg),
     ("image", image::image),
     ("layer", layers::layer),

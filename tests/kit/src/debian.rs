@@ -158,7 +158,7 @@ impl Installed {
 }
 
 /// MD5 as dpkg notes it for conffiles.
-fn md5(content: &str) -> String {
+pub fn md5(content: &str) -> String {
     let mut child = Command::new("md5sum")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -255,6 +255,19 @@ impl Rootfs {
         fs::read(self.directory.path().join(path))
             .ok()
             .map(|content| String::from_utf8_lossy(&content).into_owned())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Runs a program within.
+    pub async fn program(&self, arguments: &[&str]) -> crate::process::Outcome {
+        let mut command = Command::new("chroot");
+        command.arg(self.directory.path()).args(arguments);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        outcome(command).await
     }
 
     /// Runs a shell command within.

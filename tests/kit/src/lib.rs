@@ -16,6 +16,7 @@ pub mod apt;
 pub mod buildkitd;
 pub mod client;
 pub mod debian;
+pub mod distroless;
 pub mod image;
 pub mod mirror;
 pub mod process;

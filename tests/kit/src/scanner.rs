@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::image::{Image, descriptor};
+use crate::image::{Image, Pulled, descriptor};
 use crate::process::{outcome, run};
 
 /// Writes an image as an OCI layout (OCI image layout specification) with this name in it.
@@ -22,6 +22,21 @@ pub fn write_layout(image: &Image, folder: &Path) {
         put(&layer.bytes);
     }
     let mut entry = descriptor(&image.media_type, &image.manifest);
+    entry["annotations"] = json!({ "org.opencontainers.image.ref.name": "kit" });
+    let index = json!({ "schemaVersion": 2, "manifests": [entry] });
+    fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+/// The same for an image that was pulled.
+pub fn write_pulled(pulled: &Pulled, folder: &Path) {
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8]| fs::write(blobs.join(crate::digest(bytes).trim_start_matches("sha256:")), bytes).unwrap();
+    put(&pulled.manifest);
+    put(&pulled.config);
+    pulled.layers.iter().for_each(|layer| put(layer));
+    let mut entry = descriptor(&pulled.media_type, &pulled.manifest);
     entry["annotations"] = json!({ "org.opencontainers.image.ref.name": "kit" });
     let index = json!({ "schemaVersion": 2, "manifests": [entry] });
     fs::write(folder.join("index.json"), index.to_string()).unwrap();
