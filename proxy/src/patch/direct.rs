@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use patchport_oci::{Descriptor, Digest};
 use patchport_oci::manifest::Content;
+use patchport_oci::{Descriptor, Digest};
 use patchport_packages::deb;
 use patchport_packages::direct::{self, Incoming, Outcome, Refusal};
 use patchport_packages::layer::{Files, LayerTree, Limits, Tree, Watch};

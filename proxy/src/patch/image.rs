@@ -127,13 +127,7 @@ impl Patcher {
                 created: String::new(),
             });
         };
-        let ended = subject.ended();
-        if let (true, Some(last)) = (choices.maintained, &ended) {
-            return Err(PatchError::EndOfLife {
-                distribution: subject.distribution(),
-                last: last.to_string(),
-            });
-        }
+        let ended = lifetime(&subject, choices)?;
         let Carried {
             findings,
             planned,
@@ -411,6 +405,17 @@ pub(super) fn no_worker(platforms: String, workers: &Platforms, emulation: bool)
         format!("{workers} (emulation = \"never\")")
     };
     PatchError::NoWorker { platforms, workers }
+}
+
+/// When its distribution ended, if it did; a failure where the rule asks for one that is maintained.
+fn lifetime(subject: &Subject, choices: Choices) -> Result<Option<jiff::civil::Date>, PatchError> {
+    match subject.ended() {
+        Some(last) if choices.maintained => Err(PatchError::EndOfLife {
+            distribution: subject.distribution(),
+            last: last.to_string(),
+        }),
+        ended => Ok(ended),
+    }
 }
 
 /// What was done to an image and what was left out, for people.
