@@ -88,7 +88,7 @@ fn any() -> String {
 }
 
 impl Distribution {
-    /// Whether it is about this release. A glob that is none matches nothing; [`Scan::check`] does not let it come here.
+    /// Whether it is about this release. A glob that is none matches nothing; the check of the configuration does not let it come here.
     #[must_use]
     pub fn matches(&self, id: &str, codename: &str) -> bool {
         let glob = Glob::new(&self.codename).map(|glob| glob.compile_matcher());

@@ -33,9 +33,12 @@ Examples:
 /// What a person asks for.
 #[derive(Args, Clone, Debug)]
 pub struct Arguments {
-    /// A reference, the folder of an OCI layout (oci:FOLDER[:NAME]), or a tar of images (oci-archive:FILE[:NAME],
-    /// docker-archive:FILE). An image that no registry has is taken from Docker or Podman
-    #[arg(value_name = "IMAGE", conflicts_with = "named")]
+    /// The image: a reference, or where it is.
+    #[arg(
+        help = "A reference, the folder of an OCI layout (oci:FOLDER[:NAME]), or a tar of images (oci-archive:FILE[:NAME], docker-archive:FILE). An image that no registry has is taken from Docker or Podman",
+        value_name = "IMAGE",
+        conflicts_with = "named"
+    )]
     pub image: Option<String>,
     /// The same, as Copacetic's command has it
     #[arg(long = "image", short = 'i', value_name = "IMAGE")]
@@ -94,9 +97,8 @@ pub struct Arguments {
     /// Push it to its registry; only what is missing there is sent
     #[arg(long, short, help_heading = "Where it goes")]
     pub push: bool,
-    /// Write it to oci:FOLDER[:TAG], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker-daemon[:NAME] or
-    /// containers-storage[:NAME]; may be given several times
-    #[arg(long, value_name = "KIND:PATH", action = clap::ArgAction::Append, help_heading = "Where it goes")]
+    /// Where it is written.
+    #[arg(help = "Write it to oci:FOLDER[:TAG], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker-daemon[:NAME] or containers-storage[:NAME]; may be given several times", long, value_name = "KIND:PATH", action = clap::ArgAction::Append, help_heading = "Where it goes")]
     pub output: Vec<Output>,
     /// Write down what was fixed and what not, in OpenVEX
     #[arg(long, value_name = "FILE", help_heading = "Where it goes")]
