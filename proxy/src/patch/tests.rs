@@ -230,7 +230,11 @@ async fn what_has_no_packages_to_upgrade_starts_no_container() {
         ("no distribution", bare.build(), None),
         ("another package manager with nothing outdated", foreign.build(), None),
         ("packages of no distribution", no_release.build(), Some("no os-release")),
-        ("distroless", distroless.build(), Some("distroless")),
+        (
+            "distroless, of packages that nobody has",
+            distroless.build(),
+            Some("the package indexes do not say"),
+        ),
         (
             "another architecture",
             debian().architecture("s390x").build(),

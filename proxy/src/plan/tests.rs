@@ -357,7 +357,7 @@ fn what_becomes_of_a_package() {
 fn there_is_no_plan_for_nothing_and_none_without_a_package_manager() {
     let mut inputs = Inputs::new();
     assert_eq!(inputs.plan(&Findings::default()), Ok(Planned::default()));
-    inputs.inventory.manager = Manager::DpkgFragments;
+    inputs.inventory.manager = Manager::RpmManifest;
     let nothing = inputs.plan(&Findings::default());
     assert_eq!(nothing, Ok(Planned::default()), "nothing to do is no failure");
     let refused = inputs.plan(&found(&[offer("libc6", "1.1")])).unwrap_err();
