@@ -25,8 +25,9 @@ pub(crate) fn installed(input: &[u8]) {
 
 fn record(package: &apk::Package) -> String {
     let tag = package.tag.as_ref().map(|tag| format!("s:{tag}\n")).unwrap_or_default();
+    let broken = if package.broken { "f:f\n" } else { "" };
     format!(
-        "P:{}\nV:{}\nA:{}\no:{}\n{tag}\n",
+        "P:{}\nV:{}\nA:{}\no:{}\n{tag}{broken}\n",
         package.name, package.version, package.architecture, package.origin
     )
 }
