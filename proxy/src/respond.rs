@@ -231,7 +231,13 @@ pub fn blob_head(digest: &Digest, size: u64) -> Response<Body> {
 /// A blob, or a range of it.
 pub fn blob(digest: &Digest, content: Content, range: Option<ByteRange>) -> Response<Body> {
     let size = content.size();
-    let stream = content.stream(range).map(|chunk| chunk.map(Frame::data));
+    let stream = content.stream(range).then(async |chunk| {
+        if chunk.is_err() {
+            // hyper sends what it has when a body has nothing more for now: so the answer begins before it breaks off.
+            tokio::task::yield_now().await;
+        }
+        chunk.map(Frame::data)
+    });
     let mut response = Response::new(StreamBody::new(stream).boxed_unsync());
     let headers = response.headers_mut();
     match (range, size) {
