@@ -15,7 +15,7 @@ use patchport_kit::scanner::{syft, write_pulled};
 use patchport_kit::{Image, Index, Layer, Mirror, Registry};
 use serde_json::json;
 
-use crate::patch_scene::{LONG, REPOSITORY, get_tag, pull_patched, rule, until_patched};
+use crate::patch_scene::{LONG, REPOSITORY, get_tag, logged, pull_patched, rule, until_patched};
 use crate::patched_image::assert_nothing_but_the_patch;
 use crate::promise::promise;
 use crate::scene::{assert_clear_error, setup};
@@ -272,11 +272,7 @@ async fn every_platform_of_an_index_is_patched_where_no_builder_is() {
             "what the new version has not is gone"
         );
     }
-    let log = mirror.log().text();
-    assert!(
-        log.contains("kit-script left as it is: its postinst cannot run"),
-        "{log}"
-    );
+    logged(&mirror, "kit-script left as it is: its postinst cannot run").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,11 +282,7 @@ async fn without_the_sources_of_its_distribution_it_is_said_what_to_write() {
     registry.push(REPOSITORY, Some("v1"), &image);
     let mirror = setup(&registry).rule(&rule(LONG, "deny", "deny")).start().await;
     assert_clear_error("no entry", &get_tag(&mirror, "v1").await, &[403]);
-    let log = mirror.log().text();
-    assert!(
-        log.contains("write a [[scan.distribution]] with id = \"debian\""),
-        "{log}"
-    );
+    logged(&mirror, "write a [[scan.distribution]] with id = \"debian\"").await;
     let reference = format!("{}/{REPOSITORY}:v1", registry.host());
     let said = Mirror::setup().run(&["scan", &reference]).await;
     assert!(
@@ -314,9 +306,5 @@ async fn an_index_that_nobody_vouches_for_is_not_believed_for_a_distribution_eit
     let setup = mirror(&registry, &format!("deb {}/ $codename main\n", apt.url()), "").no_repositories();
     let mirror = setup.repository("match = \"http://127.0.0.1:*\"").start().await;
     assert_clear_error("unsigned", &get_tag(&mirror, "v1").await, &[403]);
-    assert!(
-        mirror.log().text().contains("give the key to `keys`"),
-        "{}",
-        mirror.log().text()
-    );
+    logged(&mirror, "give the key to `keys`").await;
 }

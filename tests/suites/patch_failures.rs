@@ -33,11 +33,7 @@ async fn a_script_that_fails_leads_to_what_on_failure_says() {
         } else {
             assert_original_with_warning(&answer, &image.digest());
         }
-        let log = mirror.log().text();
-        assert!(
-            log.contains("kit-postinst-says-no") || log.contains("kit-failing"),
-            "the log tells why: {log}"
-        );
+        logged(&mirror, "kit-failing").await;
         mirror.assert_nothing_in_ingest().await;
     }
 }

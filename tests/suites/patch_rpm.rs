@@ -11,7 +11,7 @@ use patchport_kit::scanner::{syft, write_layout};
 use patchport_kit::{Buildkitd, Image, Layer, Mirror, Registry};
 use serde_json::json;
 
-use crate::patch_scene::{LONG, REPOSITORY, rule, until_patched};
+use crate::patch_scene::{LONG, REPOSITORY, logged, rule, until_patched};
 use crate::patched_image::assert_nothing_but_the_patch;
 use crate::promise::promise;
 use crate::scene::{assert_clear_error, setup};
@@ -255,8 +255,7 @@ async fn an_image_that_insists_on_signatures_gets_no_package_without() {
     let path = format!("/v2/{REPOSITORY}/manifests/{}", RPM.0);
     let answer = mirror.client().get(&path).await;
     assert_clear_error("unsigned packages", &answer, &[403]);
-    let log = mirror.log().text();
-    assert!(log.contains("could not be installed by the image's rpm"), "{log}");
+    logged(&mirror, "could not be installed by the image's rpm").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use patchport_kit::image::{Index, Layer};
 use patchport_kit::{Buildkitd, Image};
 use serde_json::Value;
 
-use crate::patch_scene::{LONG, REPOSITORY, Scene, get_tag, image, rule, until_patched};
+use crate::patch_scene::{LONG, REPOSITORY, Scene, get_tag, image, logged, rule, until_patched};
 use crate::promise::promise;
 use crate::scene::setup;
 
@@ -51,6 +51,7 @@ async fn a_worker_that_is_killed_in_the_middle_of_a_patch_is_replaced_by_another
     assert!(first.status != 200 || first.digest == answer.digest, "one answer");
     assert_eq!((other.solves(), other.containers_started()), (1, 1));
     pull(&mirror.client(), REPOSITORY, "slow").await;
+    logged(&mirror, "worker is down").await;
     let log = mirror.log().text();
     assert!(
         log.contains("worker is down") && log.contains(scene.buildkit.address()),
@@ -225,6 +226,7 @@ async fn a_worker_that_is_away_from_the_start_is_named_and_the_other_does_the_wo
         .start()
         .await;
     until_patched(&mirror, "v1", &scene.image.digest()).await;
+    logged(&mirror, "worker is down").await;
     let log = mirror.log().text();
     let down = log.lines().find(|line| line.contains("worker is down"));
     assert!(
