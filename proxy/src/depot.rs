@@ -4,6 +4,7 @@
 //! No client can ask for them: no repository of images vouches for their digests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use moka::sync::Cache;
@@ -20,6 +21,9 @@ use crate::tasks::Tasks;
 
 /// The largest package that is fetched, in bytes; the largest ones of distributions have some hundred MB.
 const MAX_PACKAGE: u64 = 2 << 30;
+
+/// How long one package may take in all.
+const WHOLE: Duration = Duration::from_secs(15 * 60);
 
 /// A package in a repository, as the repository's index describes it.
 #[derive(Clone, PartialEq, Eq)]
@@ -192,7 +196,15 @@ impl Depot {
         let bases = self.fetcher.bases(&package.repository).map_err(failed)?;
         let mut missing = None;
         for base in &bases {
-            match self.from(base, package).await {
+            // A server that sends a byte now and then never stalls.
+            let late = |_| {
+                Err(failed(FetchError::Unreachable {
+                    url: format!("{}{}", base.shown(), package.path),
+                    reason: format!("it was not here within {WHOLE:?}"),
+                }))
+            };
+            let fetched = tokio::time::timeout(WHOLE, self.from(base, package)).await;
+            match fetched.unwrap_or_else(late) {
                 // An archive may still have what its mirror has dropped.
                 Err(DepotError::Fetch { source, package }) if source.is_missing() => {
                     missing = missing.or(Some(DepotError::Fetch { source, package }));
