@@ -9,7 +9,7 @@ use bytes::Bytes;
 use patchport_oci::manifest::ManifestError;
 use patchport_oci::{Digest, Manifest, Platform, media_type};
 use patchport_packages::inventory::Installed;
-use patchport_packages::{Findings, Inventory};
+use patchport_packages::{Findings, Inventory, language};
 use serde_json::{Value, json};
 
 use crate::patch::PatchLayer;
@@ -50,6 +50,10 @@ pub struct Account<'a> {
     pub before: &'a Inventory,
     /// Its own packages, as its package database has them.
     pub after: &'a Inventory,
+    /// Its packages of programming languages.
+    pub languages: &'a [language::Package],
+    /// What of those could not be read, for people.
+    pub notes: &'a [String],
 }
 
 /// An artifact about a manifest, with the bytes of its blobs.

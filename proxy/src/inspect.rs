@@ -188,7 +188,7 @@ async fn all(
 }
 
 /// What layers are searched for.
-fn wanted() -> Wanted {
+pub(crate) fn wanted() -> Wanted {
     Wanted::packages().with(Pattern::ALL)
 }
 
@@ -210,13 +210,21 @@ async fn layer_files(
         }
     }
     let files = read(layer, place, library).await?;
+    keep(&layer.digest, files, catalog).await
+}
+
+/// Remembers the files of a layer, searched for what is [`wanted`], so that nobody reads it again.
+///
+/// # Errors
+/// Those of the catalog.
+pub(crate) async fn keep(layer: &Digest, files: LayerFiles, catalog: &Catalog) -> Result<LayerFiles, InspectError> {
     let (files, bytes) = tokio::task::spawn_blocking(move || (files.to_bytes(), files))
         .await
         .map(|(bytes, files)| (files, bytes))
         .map_err(|_| Interrupted)?;
     match bytes {
-        Ok(bytes) => catalog.put_layer_files(&key, &bytes).await?,
-        Err(error) => tracing::warn!(layer.digest = %layer.digest, %error, "the files of a layer cannot be kept"),
+        Ok(bytes) => catalog.put_layer_files(&key(layer), &bytes).await?,
+        Err(error) => tracing::warn!(layer.digest = %layer, %error, "the files of a layer cannot be kept"),
     }
     Ok(files)
 }

@@ -161,6 +161,8 @@ async fn a_patched_image_comes_with_provenance_vex_and_sbom() {
         assert_eq!(rootfs.version(name).await, format!("{version} install ok installed"));
     }
     assert_eq!((components["kit-critical"], components["kit-low"]), ("1.1", "1.0"));
+    let modules = (components["module-of-kit-critical"], components["module-of-kit-low"]);
+    assert_eq!(modules, ("1.1", "1.0"), "what languages have in the result");
 
     let one = referrers_of(&mirror, &served, &format!("?artifactType={SBOM}")).await;
     assert_eq!(

@@ -43,13 +43,20 @@ const FOUND: [&str; 5] = [
     "kit-unfixed CVE-2026-1005 - no-fix high",
 ];
 
+/// A package of the distribution with a module of Python's, of the same version, in it.
+fn package(name: &str, version: &str) -> Package {
+    let path = format!("usr/lib/python3/dist-packages/{name}-{version}.dist-info/METADATA");
+    let metadata = format!("Metadata-Version: 2.1\nName: module-of-{name}\nVersion: {version}\n");
+    Package::new(name, version).file(&path, &metadata)
+}
+
 /// The packages at 1.0 in an image, all of them at 1.1 in its repository.
 pub(crate) async fn scene() -> (Scene, patchport_kit::Image) {
     let scene = Scene::shared().await;
     for name in PACKAGES {
-        scene.apt.publish(&Package::new(name, "1.1"));
+        scene.apt.publish(&package(name, "1.1"));
     }
-    let installed = PACKAGES.map(|name| Installed::new(Package::new(name, "1.0")));
+    let installed = PACKAGES.map(|name| Installed::new(package(name, "1.0")));
     let image = debian::image(&scene.apt, &installed).await.build();
     (scene, image)
 }

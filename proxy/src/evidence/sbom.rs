@@ -1,6 +1,5 @@
-//! The SBOM of a patched image: what its package database lists after the patch, as CycloneDX.
-//!
-//! Packages of the operating system only; the document says so itself.
+//! The SBOM of a patched image: what its package database lists after the patch, and what package managers of programming
+//! languages left, as CycloneDX.
 
 use patchport_packages::document::{Error, Format, Subject, View};
 
@@ -12,7 +11,6 @@ pub const TYPE: &str = "application/vnd.cyclonedx+json";
 /// The document.
 pub(super) fn document(account: &Account<'_>, created: &str) -> Result<String, Error> {
     let (digest, platform) = (account.patched.digest.to_string(), account.platform.to_string());
-    let notes = ["packages of the operating system; those of programming languages are not listed".to_owned()];
     let view = View {
         subject: Subject {
             name: account.name,
@@ -20,9 +18,9 @@ pub(super) fn document(account: &Account<'_>, created: &str) -> Result<String, E
             platform: &platform,
         },
         inventory: account.after,
-        languages: &[],
+        languages: account.languages,
         findings: None,
-        notes: &notes,
+        notes: account.notes,
         tool_version: env!("CARGO_PKG_VERSION"),
         created: Some(created),
     };

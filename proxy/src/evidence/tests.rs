@@ -61,6 +61,16 @@ fn manifest(text: &str) -> Manifest {
     Manifest::parse(json, media_type::OCI_MANIFEST).unwrap()
 }
 
+/// A package of a programming language.
+fn module() -> language::Package {
+    language::Package {
+        ecosystem: language::Ecosystem::Pypi,
+        name: "module".into(),
+        version: "2.0".into(),
+        path: "site-packages/module-2.0.dist-info/METADATA".into(),
+    }
+}
+
 /// What a test knows of an image that went from one state to another.
 struct Case {
     before: Inventory,
@@ -113,6 +123,8 @@ impl Case {
             left_out: &planned.left_out,
             before: &self.before,
             after: &self.after,
+            languages: &[module()],
+            notes: &["one file is too large".to_owned()],
         })
         .unwrap()
     }
@@ -285,7 +297,9 @@ fn the_documents_are_about_the_patched_manifest_and_the_same_twice() {
     assert_eq!(read(vex)["predicate"]["@context"], vex::TYPE);
     assert_eq!(sbom.descriptor["artifactType"], sbom::TYPE);
     let names = |bom: &Value| bom.to_string().matches("pkg:deb/debian/").count();
-    assert!(names(&read(sbom)) >= 2 && read(sbom).to_string().contains("pkg:deb/debian/a@1.1"));
+    let text = read(sbom).to_string();
+    assert!(names(&read(sbom)) >= 3 && text.contains("pkg:deb/debian/a@1.1") && text.contains("pkg:pypi/module@2.0"));
+    assert!(text.contains("one file is too large"));
 }
 
 #[test]

@@ -5,11 +5,13 @@
 use std::collections::HashMap;
 
 use patchport_oci::{Digest, Manifest};
-use patchport_packages::Findings;
+use patchport_packages::{Findings, language};
 
 use super::job::Patcher;
 use super::{PatchError, PatchLayer, finish};
 use crate::evidence::{self, Account, Artifact, signature};
+use crate::flight::Interrupted;
+use crate::inspect;
 use crate::plan::Planned;
 use crate::route::Place;
 use crate::scan::Subject;
@@ -26,6 +28,10 @@ impl Patcher {
     ) -> Result<Vec<Artifact>, PatchError> {
         let Some(plan) = &planned.plan else { return Ok(vec![]) };
         let name = subject.place.to_string();
+        let (library, catalog) = (&self.parts.library, &self.parts.catalog);
+        let files = inspect::files(patched, &subject.place, library, catalog).await?;
+        let read = tokio::task::spawn_blocking(move || files.as_ref().map(language::read).unwrap_or_default());
+        let (languages, notes) = read.await.map_err(|_| Interrupted)?;
         let documents = evidence::of_image(&Account {
             name: &name,
             original: &subject.manifest,
@@ -37,6 +43,8 @@ impl Patcher {
             left_out: &planned.left_out,
             before: &subject.inventory,
             after: &evidence::after(&subject.inventory, layer),
+            languages: &languages,
+            notes: &notes,
         })?;
         self.sealed(&name, patched, documents).await
     }

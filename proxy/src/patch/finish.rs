@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 use super::{PackageFile, PatchError, PatchLayer, RawLayer};
 use crate::blobs::Blobs;
 use crate::flight::Interrupted;
+use crate::inspect;
 use crate::plan::{self, Plan, is_major};
 use crate::respond::chain;
 
@@ -38,8 +39,12 @@ pub(super) struct Finishing {
     pub(super) packages: Vec<PackageFile>,
 }
 
+/// A layer, its files that tell what is in it, and where it is.
+type Written = (PatchLayer, LayerFiles, NamedTempFile);
+
 impl Finishing {
-    /// Turns what the engine made into a layer in the store; `None` when no package changed.
+    /// Turns what the engine made into a layer in the store, and gives its files that tell what is in it; `None` when no package
+    /// changed.
     ///
     /// # Errors
     /// [`PatchError::Unproven`] when the result does not show an upgrade and nothing but upgrades.
@@ -48,13 +53,13 @@ impl Finishing {
         raw: RawLayer,
         blobs: &Blobs,
         scratch: &std::path::Path,
-    ) -> Result<Option<PatchLayer>, PatchError> {
+    ) -> Result<Option<(PatchLayer, LayerFiles)>, PatchError> {
         let folder = scratch.to_owned();
         let written = tokio::task::spawn_blocking(move || self.write(raw, folder)).await;
         let Some(written) = written.map_err(|_| Interrupted)?? else {
             return Ok(None);
         };
-        let (mut layer, mut file) = written;
+        let (mut layer, files, mut file) = written;
         let mut ingest = blobs.store().ingest().await?;
         loop {
             let (chunk, rest) = tokio::task::spawn_blocking(move || {
@@ -73,14 +78,15 @@ impl Finishing {
             ingest.write(chunk).await?;
         }
         ingest.commit(&layer.digest).await?;
-        Ok(Some(layer))
+        Ok(Some((layer, files)))
     }
 
     /// Normalises and compresses the layer into a file, and proves it.
-    fn write(self, raw: RawLayer, folder: PathBuf) -> Result<Option<(PatchLayer, NamedTempFile)>, PatchError> {
+    fn write(self, raw: RawLayer, folder: PathBuf) -> Result<Option<Written>, PatchError> {
         let out = NamedTempFile::new_in(folder).map_err(scratch_error)?;
         let compression = self.plan.compression;
-        let rules = Normalise::new(raw.started, 0);
+        let mut rules = Normalise::new(raw.started, 0);
+        rules.wanted = inspect::wanted();
         let outer = Hashing::new(out);
         let (normalised, diff_id, outer) = match compression {
             Compression::Zstd => {
@@ -123,6 +129,7 @@ impl Finishing {
                 packages: self.packages,
                 engine: String::new(),
             },
+            normalised.files,
             file,
         )))
     }

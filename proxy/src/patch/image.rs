@@ -373,8 +373,13 @@ impl Patcher {
                     packages: if raw.from_packages { packages } else { vec![] },
                 };
                 let engine = raw.engine.clone();
-                let layer = finishing.finish(raw, &self.parts.blobs, &self.parts.scratch).await?;
-                layer.map(|layer| PatchLayer { engine, ..layer })
+                match finishing.finish(raw, &self.parts.blobs, &self.parts.scratch).await? {
+                    Some((layer, files)) => {
+                        inspect::keep(&layer.digest, files, &self.parts.catalog).await?;
+                        Some(PatchLayer { engine, ..layer })
+                    }
+                    None => None,
+                }
             }
             None => None,
         };
