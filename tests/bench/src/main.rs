@@ -11,6 +11,7 @@ mod decide;
 mod index;
 mod layer;
 mod measure;
+mod patch;
 mod pull;
 mod real;
 
@@ -33,6 +34,8 @@ enum What {
     Many(Real),
     /// A first pull when there is nothing to patch, and the answer for a tag that is decided.
     Pull(pull::Upstream),
+    /// The same images patched by Copacetic and by Patchport, through the same BuildKit.
+    Patch(patch::Parts),
     /// One measurement, in this process.
     #[command(hide = true)]
     Child { work: String, file: PathBuf },
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         What::Decide(real) => decide::run(&real),
         What::Many(real) => decide::run_many(&real),
         What::Pull(upstream) => pull::run(&upstream),
+        What::Patch(parts) => patch::run(&parts),
         What::Child { work, file } => child(&work, &file),
     }
 }

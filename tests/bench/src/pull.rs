@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use patchport_kit::client::{ACCEPT, pull};
+use patchport_kit::tools::Podman;
 use patchport_kit::{Image, Layer, Mirror, Registry};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -49,6 +50,7 @@ pub(crate) fn run(upstream: &Upstream) -> anyhow::Result<()> {
         let far = Throttle::start(&upstream.registry, FAR).await?;
         pulls(upstream, &upstream.registry, "upstream beside us").await;
         pulls(upstream, &far.address.to_string(), "upstream at 200 Mbit/s").await;
+        unpacked(upstream).await;
         head(upstream).await
     })
 }
@@ -64,6 +66,31 @@ async fn pulls(upstream: &Upstream, host: &str, name: &str) {
     line(&format!("first pull, {name}: pass"), passed, "s", None, "");
     let what = format!("first pull, {name}: nothing to patch");
     line(&what, patched, "s", Some(("pass", passed)), "<= 1.10 x pass");
+}
+
+/// The same by Podman, which unpacks what it pulls, as what runs containers does.
+async fn unpacked(upstream: &Upstream) {
+    let (mut passed, mut patched) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        passed.push(podman(upstream, "pass").await);
+        patched.push(podman(upstream, "patch").await);
+    }
+    let (passed, patched) = (median(passed), median(patched));
+    line("first pull by Podman, upstream beside us: pass", passed, "s", None, "");
+    let what = "first pull by Podman, upstream beside us: no patch";
+    line(what, patched, "s", Some(("pass", passed)), "<= 1.10 x pass");
+}
+
+/// Seconds of a pull by a new Podman through a mirror that has nothing but the index of packages.
+async fn podman(upstream: &Upstream, action: &str) -> f64 {
+    let (mirror, _primed) = mirror(upstream, &upstream.registry, action).await;
+    let podman = Podman::new("up.test", &format!("{}/up.test", mirror.host()));
+    let reference = format!("up.test/{}:{}", upstream.repository, upstream.tag);
+    let start = Instant::now();
+    let pulled = podman.run(&["pull", "--quiet", &reference]).await;
+    let took = start.elapsed().as_secs_f64();
+    assert!(pulled.success, "{}", pulled.output);
+    took
 }
 
 /// Seconds of a pull through a mirror that has nothing but the index of packages.

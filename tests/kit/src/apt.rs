@@ -122,6 +122,8 @@ struct Content {
     requests: Vec<String>,
     holds: Vec<(String, Gate)>,
     is_away: bool,
+    /// Bytes of the files that were asked for.
+    sent: u64,
 }
 
 /// The repository, flat, unsigned (`[trusted=yes]`); gone when dropped. It serves what a [`Suite`], or the repository of another
@@ -238,6 +240,11 @@ impl Repository {
         self.content.lock().unwrap().holds.push((part.to_owned(), gate.clone()));
     }
 
+    /// How many bytes of files it has sent.
+    pub fn sent(&self) -> u64 {
+        self.content.lock().unwrap().sent
+    }
+
     /// How many requests had a path that contains `part`.
     pub fn count(&self, part: &str) -> usize {
         self.content
@@ -294,6 +301,9 @@ async fn answer(
             .map(|(_, gate)| gate.clone())
             .collect();
         content.requests.push(path);
+        if !content.is_away {
+            content.sent += body.as_ref().map_or(0, |body| body.len() as u64);
+        }
         (body, gates, content.is_away)
     };
     for gate in gates {
