@@ -145,6 +145,11 @@ fn environment() -> patch::Environment {
     patch::Environment {
         buildkit_host: std::env::var("BUILDKIT_HOST").ok(),
         path: std::env::var_os("PATH"),
+        docker_host: std::env::var("DOCKER_HOST").ok(),
+        docker_certificates: std::env::var_os("DOCKER_TLS_VERIFY")
+            .filter(|set| !set.is_empty())
+            .and_then(|_| std::env::var_os("DOCKER_CERT_PATH"))
+            .map(PathBuf::from),
     }
 }
 

@@ -56,6 +56,10 @@ pub struct Environment {
     pub buildkit_host: Option<String>,
     /// `$PATH`.
     pub path: Option<std::ffi::OsString>,
+    /// `$DOCKER_HOST`.
+    pub docker_host: Option<String>,
+    /// `$DOCKER_CERT_PATH`, where `$DOCKER_TLS_VERIFY` is set.
+    pub docker_certificates: Option<std::path::PathBuf>,
 }
 
 /// The layer that a plan made; its blob is in the store.

@@ -1,9 +1,11 @@
-//! Where BuildKit is, parsed once: `auto`, a Unix socket, TCP, or a Docker container.
+//! Where BuildKit is, parsed once: `auto`, a Unix socket, TCP, inside Docker, or in a container.
 //! Anything else is refused with the list of what is accepted.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use crate::container::{Container, Runner};
 
 /// Where BuildKit is. `Display` gives back a string that parses to the same address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +21,17 @@ pub enum Address {
         /// Port, not 0.
         port: u16,
     },
-    /// `docker-container://NAME`: `buildctl dial-stdio` in a running container of the local Docker.
-    DockerContainer(String),
+    /// `docker://`: the BuildKit inside Docker, at `DOCKER_HOST` or a well-known socket; `docker:///PATH`: at that socket.
+    Docker(Option<PathBuf>),
+    /// `docker-container://NAME` and its like: `buildctl dial-stdio` in a container that runs.
+    Container(Container),
 }
 
 /// Why a string is no address.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "BuildKit address {address:?}: {reason}; accepted are auto, unix:///absolute/path, tcp://HOST:PORT and docker-container://NAME"
+    "BuildKit address {address:?}: {reason}; accepted are auto, unix:///absolute/path, tcp://HOST:PORT, \
+     docker://, docker:///absolute/path, docker-container://NAME, podman-container://NAME, nerdctl-container://NAME and kubepod://POD"
 )]
 pub struct ParseError {
     /// The string, cut to 256 characters.
@@ -53,7 +58,9 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
-            Self::DockerContainer(name) => write!(f, "docker-container://{name}"),
+            Self::Docker(None) => f.write_str("docker://"),
+            Self::Docker(Some(path)) => write!(f, "docker://{}", path.display()),
+            Self::Container(container) => container.fmt(f),
         }
     }
 }
@@ -64,21 +71,25 @@ fn parse(address: &str) -> Result<Address, &'static str> {
     }
     let (scheme, rest) = address.split_once("://").ok_or("it has no scheme")?;
     match scheme {
-        "unix" => parse_unix(rest),
+        "unix" => Ok(Address::Unix(parse_socket(rest)?)),
         "tcp" => parse_tcp(rest),
-        "docker-container" => parse_container(rest),
-        _ => Err("its scheme is not known"),
+        "docker" if rest.is_empty() => Ok(Address::Docker(None)),
+        "docker" => Ok(Address::Docker(Some(parse_socket(rest)?))),
+        _ => {
+            let runner = Runner::of(scheme).ok_or("its scheme is not known")?;
+            Ok(Address::Container(Container::parse(runner, rest)?))
+        }
     }
 }
 
-fn parse_unix(path: &str) -> Result<Address, &'static str> {
+fn parse_socket(path: &str) -> Result<PathBuf, &'static str> {
     if !path.starts_with('/') {
         return Err("the path of the socket is not absolute");
     }
     if path.ends_with('/') || path.contains('\0') {
         return Err("the path does not name a socket");
     }
-    Ok(Address::Unix(PathBuf::from(path)))
+    Ok(PathBuf::from(path))
 }
 
 fn parse_tcp(authority: &str) -> Result<Address, &'static str> {
@@ -105,15 +116,6 @@ fn is_host(host: &str) -> bool {
     !host.is_empty() && host.len() <= 253 && host.chars().all(fits)
 }
 
-/// Docker's rule for names; it also keeps a name from being read as an option of the command line.
-fn parse_container(name: &str) -> Result<Address, &'static str> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(fits) || name.len() > 255 {
-        return Err("the name of the container is not one");
-    }
-    Ok(Address::DockerContainer(name.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,21 +126,36 @@ mod tests {
             host: host.to_owned(),
             port,
         };
+        let container = |runner, rest: &str| Address::Container(Container::parse(runner, rest).unwrap());
         let table = [
             ("auto", Address::Auto),
             ("unix:///run/b.sock", Address::Unix("/run/b.sock".into())),
             ("tcp://buildkit.example:1234", tcp("buildkit.example", 1234)),
             ("tcp://127.0.0.1:1", tcp("127.0.0.1", 1)),
             ("tcp://[::1]:65535", tcp("::1", 65535)),
+            ("docker://", Address::Docker(None)),
+            ("docker:///run/d.sock", Address::Docker(Some("/run/d.sock".into()))),
+            ("docker-container://b0", container(Runner::Docker, "b0")),
             (
-                "docker-container://buildx_buildkit_default0",
-                Address::DockerContainer("buildx_buildkit_default0".into()),
+                "docker-container://b0?context=far",
+                container(Runner::Docker, "b0?context=far"),
+            ),
+            ("podman-container://b0", container(Runner::Podman, "b0")),
+            (
+                "nerdctl-container://b0?namespace=n",
+                container(Runner::Nerdctl, "b0?namespace=n"),
+            ),
+            (
+                "kubepod://pod-0?container=c&context=me%40far&namespace=n",
+                container(Runner::Kubectl, "pod-0?namespace=n&context=me@far&container=c"),
             ),
         ];
         for (text, address) in table {
             assert_eq!(text.parse::<Address>().unwrap(), address, "{text}");
             assert_eq!(address.to_string(), text);
         }
+        let buildkits_own: Address = "kube-pod://pod-0".parse().unwrap();
+        assert_eq!(buildkits_own.to_string(), "kubepod://pod-0");
     }
 
     #[test]
@@ -162,6 +179,11 @@ mod tests {
             ("docker-container://", "is not one"),
             ("docker-container://-it", "is not one"),
             ("docker-container://a/b", "is not one"),
+            ("docker://context", "not absolute"),
+            ("docker:///run/", "does not name a socket"),
+            ("podman-container://a?context=b", "is not known for this scheme"),
+            ("kubepod://a?namespace=b&namespace=c", "there twice"),
+            ("kubepod://a?namespace=", "a value after"),
         ];
         for (text, reason) in table {
             let message = text.parse::<Address>().unwrap_err().to_string();

@@ -1,8 +1,9 @@
 //! The address `auto`: every place where a BuildKit may be, in one fixed order, until one answers.
-//! The order is: the address the user exported, the well-known sockets, a `buildkitd` of our own, Docker.
+//! The order is: the address the user exported, the well-known sockets, a `buildkitd` of our own, containers of Docker and of
+//! Podman, the BuildKit inside Docker.
 
 use std::ffi::OsString;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,12 +13,14 @@ use tokio::time::timeout;
 
 use crate::address::Address;
 use crate::connect::{Connection, Endpoint, Error, chain};
+use crate::container::{Container, Runner};
 use crate::daemon::Daemon;
+use crate::docker::DockerOptions;
 use crate::stream::Dial;
 
-/// How long `docker ps` may take.
-const DOCKER_DEADLINE: Duration = Duration::from_secs(5);
-/// How many containers of Docker are tried.
+/// How long the list of containers may take.
+const LIST_DEADLINE: Duration = Duration::from_secs(5);
+/// How many containers of each are tried.
 const CONTAINERS: usize = 4;
 
 /// What `auto` looks at. The crate reads no environment variable; the caller passes them in.
@@ -29,8 +32,10 @@ pub struct AutoOptions {
     pub sockets: Vec<PathBuf>,
     /// Where a `buildkitd` of our own keeps its root, socket, configuration and log; made if it is missing.
     pub state_dir: PathBuf,
-    /// The value of `PATH`, searched for `buildkitd` and `docker`. Neither is used without it.
+    /// The value of `PATH`, searched for `buildkitd`, `docker` and `podman`. None is used without it.
     pub path: Option<OsString>,
+    /// Where Docker's engine is.
+    pub docker: DockerOptions,
 }
 
 impl Default for AutoOptions {
@@ -41,21 +46,8 @@ impl Default for AutoOptions {
             sockets: well_known_sockets(),
             state_dir: PathBuf::new(),
             path: None,
+            docker: DockerOptions::default(),
         }
-    }
-}
-
-impl AutoOptions {
-    /// The first executable file of that name in the absolute directories of the path.
-    pub(crate) fn search(&self, name: &str) -> Option<PathBuf> {
-        let runs = |file: &PathBuf| {
-            std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-        };
-        let path = self.path.as_deref()?;
-        std::env::split_paths(path)
-            .filter(|dir| dir.is_absolute())
-            .map(|dir| dir.join(name))
-            .find(runs)
     }
 }
 
@@ -74,7 +66,12 @@ pub(crate) async fn find(endpoint: &Endpoint, daemon: &mut Option<Daemon>) -> Re
     if let Some(found) = own(options, &dial, daemon, &mut tried).await {
         return Ok(found);
     }
-    match docker(options, &dial, &mut tried).await {
+    for runner in [Runner::Docker, Runner::Podman] {
+        if let Some(found) = container(runner, &dial, &mut tried).await {
+            return Ok(found);
+        }
+    }
+    match attempt(&Address::Docker(None), &dial, &mut tried).await {
         Some(found) => Ok(found),
         None => Err(Error::NothingFound { tried }),
     }
@@ -115,23 +112,39 @@ async fn attempt(address: &Address, dial: &Dial, tried: &mut Vec<String>) -> Opt
     match Connection::open(address, dial).await {
         Ok(connection) => Some(connection),
         Err(error) => {
-            tried.push(format!("{address} ({})", chain(&error)));
+            tried.push(format!("{address} ({})", reason(address, &error)));
             None
         }
     }
 }
 
+/// Why it is no use, for a list that names the address already and ends with the advice.
+fn reason(address: &Address, error: &Error) -> String {
+    if let Error::Unfit {
+        version, lack, cure, ..
+    } = error
+    {
+        return format!("{version}: {lack}; {cure}");
+    }
+    let text = chain(error);
+    let named = format!("BuildKit at {address}: ");
+    text.strip_prefix(&named).map(str::to_owned).unwrap_or(text)
+}
+
 /// The places that BuildKit's packages use: the system's and, for a rootless daemon, the user's.
 fn well_known_sockets() -> Vec<PathBuf> {
-    let mut sockets = vec![PathBuf::from("/run/buildkit/buildkitd.sock")];
+    let user = runtime_dir().map(|dir| dir.join("buildkit/buildkitd.sock"));
+    [PathBuf::from("/run/buildkit/buildkitd.sock")]
+        .into_iter()
+        .chain(user)
+        .collect()
+}
+
+/// The user's folder for sockets.
+pub(crate) fn runtime_dir() -> Option<PathBuf> {
     // The owner of a process's own directory in /proc is its user; asking the system directly needs unsafe code.
-    if let Ok(metadata) = std::fs::metadata("/proc/self") {
-        sockets.push(PathBuf::from(format!(
-            "/run/user/{}/buildkit/buildkitd.sock",
-            metadata.uid()
-        )));
-    }
-    sockets
+    let user = std::fs::metadata("/proc/self").ok()?.uid();
+    Some(PathBuf::from(format!("/run/user/{user}")))
 }
 
 async fn own(
@@ -140,7 +153,7 @@ async fn own(
     daemon: &mut Option<Daemon>,
     tried: &mut Vec<String>,
 ) -> Option<Connection> {
-    let Some(program) = options.search("buildkitd") else {
+    let Some(program) = dial.search("buildkitd") else {
         tried.push("buildkitd on PATH (no such program)".to_owned());
         return None;
     };
@@ -154,52 +167,52 @@ async fn own(
     }
 }
 
-async fn docker(options: &AutoOptions, dial: &Dial, tried: &mut Vec<String>) -> Option<Connection> {
-    let Some(program) = options.search("docker") else {
-        tried.push("docker on PATH (no such program)".to_owned());
+async fn container(runner: Runner, dial: &Dial, tried: &mut Vec<String>) -> Option<Connection> {
+    let name = runner.program();
+    let Some(program) = dial.search(name) else {
+        tried.push(format!("{name} on PATH (no such program)"));
         return None;
     };
-    let names = match containers(&program).await {
-        Ok(names) => names,
+    let containers = match containers(&program).await {
+        Ok(names) => names.into_iter().filter_map(|name| Container::named(runner, &name)),
         Err(reason) => {
-            tried.push(format!("{} ({reason})", program.display()));
+            tried.push(format!("containers of {} ({reason})", program.display()));
             return None;
         }
     };
-    if names.is_empty() {
+    let mut containers = containers.take(CONTAINERS).peekable();
+    if containers.peek().is_none() {
         tried.push(format!(
-            "{} (no container named buildx_buildkit_* or buildkitd runs)",
+            "containers of {} (none named buildkitd or buildx_buildkit_* runs)",
             program.display()
         ));
     }
-    for name in names.into_iter().take(CONTAINERS) {
-        if let Some(found) = attempt(&Address::DockerContainer(name), dial, tried).await {
+    for container in containers {
+        if let Some(found) = attempt(&Address::Container(container), dial, tried).await {
             return Some(found);
         }
     }
     None
 }
 
-async fn containers(docker: &Path) -> Result<Vec<String>, String> {
-    let listing = Command::new(docker)
+/// The names of the containers that run and may hold a BuildKit, by the word of Docker's or Podman's command.
+async fn containers(program: &Path) -> Result<Vec<String>, String> {
+    let listing = Command::new(program)
         .args(["ps", "--filter", "name=buildkit", "--format", "{{.Names}}"])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = match timeout(DOCKER_DEADLINE, listing).await {
+    let output = match timeout(LIST_DEADLINE, listing).await {
         Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(format!("cannot be run: {error}")),
-        Err(_) => {
-            return Err(format!("`docker ps` gave no answer within {DOCKER_DEADLINE:?}"));
-        }
+        Ok(Err(error)) => return Err(format!("it cannot be run: {error}")),
+        Err(_) => return Err(format!("`ps` gave no answer within {LIST_DEADLINE:?}")),
     };
     if !output.status.success() {
-        let reason: String = String::from_utf8_lossy(&output.stderr)
-            .trim()
-            .chars()
-            .take(512)
-            .collect();
-        return Err(format!("`docker ps` failed: {reason}"));
+        let reason = String::from_utf8_lossy(&output.stderr);
+        return Err(format!(
+            "`ps` failed: {}",
+            reason.trim().chars().take(512).collect::<String>()
+        ));
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let fits = |name: &&str| name.starts_with("buildx_buildkit_") || *name == "buildkitd";

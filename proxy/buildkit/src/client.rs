@@ -51,8 +51,8 @@ impl Worker {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no connection.
-    #[error("BuildKit cannot be reached")]
-    Unreachable(#[source] connect::Error),
+    #[error(transparent)]
+    Unreachable(connect::Error),
     /// BuildKit refused the call or went away during it.
     #[error("BuildKit at {address}: {call} failed")]
     Call {
@@ -149,9 +149,7 @@ impl Client {
         let endpoint = &self.0.endpoint;
         let connection = match &endpoint.address {
             Address::Auto => auto::find(endpoint, &mut held.daemon).await?,
-            address @ (Address::Unix(_) | Address::Tcp { .. } | Address::DockerContainer(_)) => {
-                Connection::open(address, &endpoint.dial()).await?
-            }
+            address => Connection::open(address, &endpoint.dial()).await?,
         };
         tracing::info!(
             buildkit.address = connection.address(),

@@ -1,4 +1,5 @@
-//! One live connection to one BuildKit: a byte stream, HTTP/2 over it, and proof that BuildKit answered.
+//! One live connection to one BuildKit: a byte stream, HTTP/2 over it, and proof that a BuildKit answered that can do what
+//! patches need.
 //! A connection is never mended: when its stream ends it says so, and the client makes a new one.
 
 use std::fmt;
@@ -11,10 +12,12 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::address::Address;
 use crate::auto::AutoOptions;
+use crate::capabilities::{self, ADVICE, Lack};
 use crate::stream::{self, Dial, Opened};
 use crate::tls::Tls;
 use crate::{Info, MESSAGE_LIMIT, daemon};
@@ -33,17 +36,16 @@ pub struct Endpoint {
     pub address: Address,
     /// TLS for `tcp://`; plain TCP without it. Other addresses ignore it.
     pub tls: Option<Tls>,
-    /// Where to look when the address is [`Address::Auto`]; its `path` is searched for `docker` in any case.
+    /// Where to look when the address is [`Address::Auto`]; its `path` and `docker` are for other addresses, too.
     pub auto: AutoOptions,
 }
 
 impl Endpoint {
     pub(crate) fn dial(&self) -> Dial {
-        // Without a path of the caller's, the system's own search decides.
-        let docker = self.auto.search("docker").unwrap_or_else(|| "docker".into());
         Dial {
             tls: self.tls.clone(),
-            docker,
+            docker: self.auto.docker.clone(),
+            path: self.auto.path.clone(),
         }
     }
 }
@@ -81,11 +83,23 @@ pub enum Error {
         /// The end of what the child process wrote to its standard error; empty for sockets.
         stderr: String,
     },
+    /// It answered, and cannot do what patches need.
+    #[error("BuildKit at {address} ({version}) cannot make patches: {lack}; {cure}, or {ADVICE}")]
+    Unfit {
+        /// The place.
+        address: String,
+        /// Its version, and that of Docker around it, as far as they tell.
+        version: String,
+        /// What it lacks.
+        lack: String,
+        /// What to do about it.
+        cure: &'static str,
+    },
     /// A `buildkitd` of our own could not be had.
     #[error("BuildKit of our own: not running")]
     Daemon(#[source] daemon::Error),
     /// `auto` found none; the text lists every place and why it was no use.
-    #[error("no BuildKit found; tried {}", .tried.join("; "))]
+    #[error("no BuildKit found; tried, in this order: {}. If you have none, {ADVICE}", .tried.join("; "))]
     NothingFound {
         /// One entry per place: `place (reason)`.
         tried: Vec<String>,
@@ -114,12 +128,31 @@ pub(crate) struct Connection {
     info: Info,
 }
 
+/// What came of the first words with a BuildKit.
+enum Greeting {
+    Fit(Connection),
+    Unfit { lack: Lack, version: String },
+}
+
+impl Greeting {
+    fn unfit(lack: Lack, engine: &str, version: &str) -> Self {
+        let known = [engine, version].into_iter().filter(|text| !text.is_empty());
+        let known: Vec<&str> = known.collect();
+        let version = if known.is_empty() {
+            "of a version that it does not tell".to_owned()
+        } else {
+            known.join(", ")
+        };
+        Self::Unfit { lack, version }
+    }
+}
+
 impl Connection {
-    /// Connects to a concrete address and asks for BuildKit's version.
+    /// Connects to a concrete address, asks for BuildKit's version, and sees that it can do what patches need.
     pub(crate) async fn open(address: &Address, dial: &Dial) -> Result<Self, Error> {
         let deadline = match address {
-            Address::DockerContainer(_) => CHILD_DEADLINE,
-            Address::Auto | Address::Unix(_) | Address::Tcp { .. } => SOCKET_DEADLINE,
+            Address::Container(_) => CHILD_DEADLINE,
+            Address::Auto | Address::Unix(_) | Address::Tcp { .. } | Address::Docker(_) => SOCKET_DEADLINE,
         };
         let late = |stderr| Error::TimedOut {
             address: address.to_string(),
@@ -139,7 +172,13 @@ impl Connection {
         };
         let stderr = opened.stderr.clone();
         match timeout(deadline.saturating_sub(started.elapsed()), Self::greet(address, opened)).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(Greeting::Fit(connection))) => Ok(connection),
+            Ok(Ok(Greeting::Unfit { lack, version })) => Err(Error::Unfit {
+                address: address.to_string(),
+                version,
+                cure: lack.cure(address),
+                lack: lack.to_string(),
+            }),
             Ok(Err(source)) => Err(Error::NoAnswer {
                 address: address.to_string(),
                 stderr: stderr.text().await,
@@ -149,7 +188,7 @@ impl Connection {
         }
     }
 
-    async fn greet(address: &Address, opened: Opened) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    async fn greet(address: &Address, opened: Opened) -> Result<Greeting, Box<dyn std::error::Error + Send + Sync>> {
         let mut stream = Some(opened.stream);
         // The stream serves one connection; tonic's own reconnecting gets an error from the second time on.
         let connector = tower::service_fn(move |_: http::Uri| {
@@ -163,19 +202,30 @@ impl Connection {
             .connect_with_connector(connector)
             .await?;
         let mut control = control(&channel);
-        let reply = control.info(InfoRequest {}).await?.into_inner();
-        let version = reply.buildkit_version.unwrap_or_default();
-        let info = Info {
-            version: version.version,
-            revision: version.revision,
+        let version = match control.info(InfoRequest {}).await {
+            Ok(reply) => reply.into_inner().buildkit_version.unwrap_or_default(),
+            Err(status) if status.code() == Code::Unimplemented => {
+                return Ok(Greeting::unfit(Lack::Version, &opened.engine, ""));
+            }
+            // tonic made that one itself; what it says of its own channel helps nobody.
+            Err(status) if std::error::Error::source(&status).is_some() => {
+                return Err("the connection ended before the first answer".into());
+            }
+            Err(status) => return Err(status.into()),
         };
-        Ok(Self {
+        if let Some(lack) = capabilities::lack(control, channel.clone()).await? {
+            return Ok(Greeting::unfit(lack, &opened.engine, &version.version));
+        }
+        Ok(Greeting::Fit(Self {
             channel,
             closed: opened.closed,
             retired: Arc::default(),
             address: address.to_string(),
-            info,
-        })
+            info: Info {
+                version: version.version,
+                revision: version.revision,
+            },
+        }))
     }
 
     /// A client of the control service over this connection.

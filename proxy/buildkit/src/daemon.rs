@@ -89,6 +89,15 @@ pub enum Error {
         /// The end of its log.
         log: String,
     },
+    /// It answers, and is of no use.
+    #[error("{program}: not usable")]
+    Unfit {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<connect::Error>,
+    },
     /// It runs and does not answer.
     #[error("{program}: no answer within {START_DEADLINE:?}; its log ends: {log}")]
     Silent {
@@ -258,6 +267,10 @@ impl Daemon {
         loop {
             let error = match Connection::open(address, &self.dial).await {
                 Ok(connection) => return Ok(connection),
+                Err(source @ connect::Error::Unfit { .. }) => {
+                    let (program, source) = (self.program.clone(), Box::new(source));
+                    return Err(Error::Unfit { program, source });
+                }
                 Err(error) => error,
             };
             if let Some(Process::Child(child)) = &mut self.process

@@ -4,9 +4,12 @@
 
 mod address;
 mod auto;
+mod capabilities;
 mod client;
 mod connect;
+mod container;
 mod daemon;
+mod docker;
 pub mod llb;
 mod progress;
 mod session;
@@ -18,7 +21,9 @@ pub use address::{Address, ParseError as AddressError};
 pub use auto::AutoOptions;
 pub use client::{Client, Error as ClientError, Info, Worker};
 pub use connect::{Endpoint, Error as ConnectError};
+pub use container::{Container, Runner};
 pub use daemon::Error as DaemonError;
+pub use docker::DockerOptions;
 pub use progress::{LogLine, Progress};
 pub use session::content::{ByteStream, Content, Error as ContentError, Ingest};
 pub use solve::error::{Error as SolveError, Kind as SolveErrorKind};

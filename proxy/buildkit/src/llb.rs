@@ -16,6 +16,23 @@ pub use exec::{Exec, Network, Sharing};
 /// The description key that `Control.Status` shows as a vertex's name.
 const CUSTOM_NAME: &str = "llb.customname";
 
+/// Every capability that a definition may ask for. BuildKit refuses a definition that asks for one that it lacks.
+pub(crate) const CAPABILITIES: [&str; 13] = [
+    "constraints",
+    "exec.meta.base",
+    "exec.meta.network",
+    "exec.meta.ulimit",
+    "exec.mount.bind",
+    "exec.mount.cache",
+    "exec.mount.cache.sharing",
+    "exec.mount.selector",
+    "exec.mount.tmpfs",
+    "exec.mount.tmpfs.size",
+    "meta.description",
+    "platform",
+    "source.ocilayout",
+];
+
 /// What an image runs on, in the words of the OCI image specification (`amd64`, not `x86_64`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Platform {

@@ -1,9 +1,11 @@
-//! The byte stream under a connection: a socket, TLS over one, or the standard streams of a child process.
+//! The byte stream under a connection: a socket, TLS over one, Docker's engine, or the standard streams of a child process.
 //! It tells when it is dropped, which is how a connection's death becomes known, and takes its child along.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +20,15 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::Address;
+use crate::container::Container;
+use crate::docker::{self, DockerOptions};
 use crate::tls::Tls;
 
 /// How much of a child's standard error is kept, in bytes.
 const STDERR_TAIL: usize = 4096;
+
+/// How many of its last lines are told.
+const STDERR_LINES: usize = 3;
 
 /// How long a failure waits for the child's last words.
 const TAIL_DEADLINE: Duration = Duration::from_millis(200);
@@ -42,6 +49,8 @@ pub(crate) struct Opened {
     pub(crate) stream: Stream,
     pub(crate) closed: CancellationToken,
     pub(crate) stderr: Tail,
+    /// What Docker's engine calls itself; empty without one.
+    pub(crate) engine: String,
 }
 
 /// The end of what a child wrote to its standard error; empty without a child.
@@ -54,8 +63,19 @@ pub(crate) struct Tail {
 /// Why no stream was opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the socket or program cannot be opened")]
+    #[error("the socket cannot be opened")]
     Io(#[from] io::Error),
+    #[error("there is no program {program} on the PATH")]
+    NoProgram { program: &'static str },
+    #[error("the program {program} cannot be run")]
+    Program { program: &'static str, source: io::Error },
+    #[error("Docker's engine at {place}")]
+    Engine {
+        place: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("no engine of Docker")]
+    NoEngine(#[source] docker::Error),
     #[error("the TLS files cannot be used")]
     Tls(#[from] crate::tls::Error),
 }
@@ -65,46 +85,89 @@ pub(crate) enum Error {
 pub(crate) struct Dial {
     /// For TCP alone.
     pub(crate) tls: Option<Tls>,
-    /// The program `docker`, for containers alone.
-    pub(crate) docker: PathBuf,
+    /// Docker's engine, for `docker://` alone.
+    pub(crate) docker: DockerOptions,
+    /// Where programs are looked for; by the system's own search without it.
+    pub(crate) path: Option<OsString>,
+}
+
+impl Dial {
+    /// The first executable file of that name in the absolute directories of the path.
+    pub(crate) fn search(&self, name: &str) -> Option<PathBuf> {
+        let runs = |file: &PathBuf| {
+            std::fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        };
+        std::env::split_paths(self.path.as_deref()?)
+            .filter(|dir| dir.is_absolute())
+            .map(|dir| dir.join(name))
+            .find(runs)
+    }
 }
 
 /// Opens a stream to a concrete address ([`Address::Auto`] is none). The caller sets the deadline.
 pub(crate) async fn open(address: &Address, dial: &Dial) -> Result<Opened, Error> {
     match address {
         Address::Auto => Err(io::Error::other("`auto` is no single place").into()),
-        Address::Unix(path) => Ok(Opened::new(
-            Box::new(UnixStream::connect(path).await?),
-            None,
-            Tail::default(),
-        )),
-        Address::Tcp { host, port } => open_tcp(host, *port, dial.tls.as_ref()).await,
-        Address::DockerContainer(name) => Ok(open_container(&dial.docker, name)?),
+        Address::Unix(_) | Address::Tcp { .. } => Ok(Opened::of(open_socket(address, dial.tls.as_ref(), "h2").await?)),
+        Address::Docker(socket) => {
+            let (place, tls) = dial.docker.place(socket.as_deref()).map_err(Error::NoEngine)?;
+            open_engine(&place, tls.as_ref()).await.map_err(|source| Error::Engine {
+                place: place.to_string(),
+                source,
+            })
+        }
+        Address::Container(container) => open_container(container, dial),
     }
 }
 
-async fn open_tcp(host: &str, port: u16, tls: Option<&Tls>) -> Result<Opened, Error> {
-    let config = tls.map(Tls::client_config).transpose()?;
+async fn open_engine(place: &Address, tls: Option<&Tls>) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
+    let socket = open_socket(place, tls, "http/1.1").await?;
+    let (io, engine) = docker::upgrade(socket).await?;
+    Ok(Opened {
+        engine,
+        ..Opened::of(Box::new(io))
+    })
+}
+
+async fn open_socket(address: &Address, tls: Option<&Tls>, protocol: &str) -> Result<Box<dyn Duplex>, Error> {
+    match address {
+        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Address::Tcp { host, port } => open_tcp(host, *port, tls, protocol).await,
+        Address::Auto | Address::Docker(_) | Address::Container(_) => {
+            Err(io::Error::other(format!("`{address}` is no socket")).into())
+        }
+    }
+}
+
+async fn open_tcp(host: &str, port: u16, tls: Option<&Tls>, protocol: &str) -> Result<Box<dyn Duplex>, Error> {
+    let config = tls.map(|tls| tls.client_config(protocol)).transpose()?;
     let tcp = TcpStream::connect((host, port)).await?;
     tcp.set_nodelay(true)?;
     let Some(config) = config else {
-        return Ok(Opened::new(Box::new(tcp), None, Tail::default()));
+        return Ok(Box::new(tcp));
     };
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let stream = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?;
-    Ok(Opened::new(Box::new(stream), None, Tail::default()))
+    Ok(Box::new(stream))
 }
 
-fn open_container(docker: &Path, name: &str) -> io::Result<Opened> {
-    let mut child = Command::new(docker)
-        .args(["exec", "-i", name, "buildctl", "dial-stdio"])
+fn open_container(container: &Container, dial: &Dial) -> Result<Opened, Error> {
+    let program = container.runner().program();
+    let found = match dial.path {
+        Some(_) => dial.search(program).ok_or(Error::NoProgram { program })?,
+        // The system's own search decides.
+        None => PathBuf::from(program),
+    };
+    let mut child = Command::new(found)
+        .args(container.arguments())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         // A group of its own: Ctrl-C in a terminal is for us.
         .process_group(0)
         .kill_on_drop(true)
-        .spawn()?;
+        .spawn()
+        .map_err(|source| Error::Program { program, source })?;
     let closed = || io::Error::other("the child has no standard streams");
     let stdin = child.stdin.take().ok_or_else(closed)?;
     let stdout = child.stdout.take().ok_or_else(closed)?;
@@ -117,6 +180,10 @@ fn open_container(docker: &Path, name: &str) -> io::Result<Opened> {
 }
 
 impl Opened {
+    fn of(io: Box<dyn Duplex>) -> Self {
+        Self::new(io, None, Tail::default())
+    }
+
     fn new(io: Box<dyn Duplex>, child: Option<Child>, stderr: Tail) -> Self {
         let closed = CancellationToken::new();
         let stream = Stream {
@@ -124,7 +191,12 @@ impl Opened {
             _child: child,
             _closed: closed.clone().drop_guard(),
         };
-        Self { stream, closed, stderr }
+        Self {
+            stream,
+            closed,
+            stderr,
+            engine: String::new(),
+        }
     }
 }
 
@@ -147,7 +219,7 @@ impl Tail {
         tail
     }
 
-    /// What was written, once the child has ended or [`TAIL_DEADLINE`] has passed.
+    /// The last lines of what was written, once the child has ended or [`TAIL_DEADLINE`] has passed.
     pub(crate) async fn text(&self) -> String {
         if let Some(reader) = &self.reader {
             // Late is no failure: what is there is told.
@@ -155,7 +227,9 @@ impl Tail {
         }
         let tail = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = tail.iter().copied().collect();
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(STDERR_LINES)..].join(" | ")
     }
 }
 

@@ -1,4 +1,4 @@
-//! mTLS for `tcp://`: PEM files in, a rustls client configuration out. HTTP/2 is the only protocol that is offered.
+//! mTLS for `tcp://`: PEM files in, a rustls client configuration out. One protocol is offered, the one that will be spoken.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,8 +51,8 @@ pub enum Error {
 }
 
 impl Tls {
-    /// Reads the files.
-    pub(crate) fn client_config(&self) -> Result<Arc<ClientConfig>, Error> {
+    /// Reads the files. `protocol` is that of the application, by its name in ALPN.
+    pub(crate) fn client_config(&self, protocol: &str) -> Result<Arc<ClientConfig>, Error> {
         let unusable = |cert: &Path| {
             let (cert, key) = (cert.to_owned(), self.key.clone());
             move |source| Error::Unusable { cert, key, source }
@@ -71,7 +71,7 @@ impl Tls {
             .with_root_certificates(roots)
             .with_client_auth_cert(certificates(&self.cert)?, key)
             .map_err(unusable(&self.cert))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         Ok(Arc::new(config))
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use patchport_buildkit::llb::{self, State};
 use patchport_buildkit::{
-    Address, AddressError, AutoOptions, Client, Compression, Endpoint, Exporter, Progress, Solve, SolveError,
-    SolveErrorKind, Tls, TlsError,
+    Address, AddressError, AutoOptions, Client, Compression, DockerOptions, Endpoint, Exporter, Progress, Solve,
+    SolveError, SolveErrorKind, Tls, TlsError,
 };
 use patchport_config as config;
 use patchport_oci::manifest::Content;
@@ -79,6 +79,11 @@ impl BuildKit {
             buildkit_host: environment.buildkit_host,
             path: environment.path,
             state_dir: state.to_owned(),
+            docker: DockerOptions {
+                host: environment.docker_host,
+                certificates: environment.docker_certificates,
+                ..DockerOptions::default()
+            },
             ..AutoOptions::default()
         };
         Ok(Self {

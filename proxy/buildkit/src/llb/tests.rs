@@ -105,6 +105,22 @@ fn an_exec_is_as_buildkit_wants_it() {
 }
 
 #[test]
+fn what_a_definition_asks_for_is_what_buildkit_is_asked_for_beforehand() {
+    let state = image(1)
+        .exec(["true"])
+        .platform(&Platform::new("linux", "amd64"))
+        .network(Network::None)
+        .limit("fsize", 1)
+        .cache("/cache", "id", Sharing::Locked)
+        .tmpfs("/logs", Some(1))
+        .bind_path("/files", &image(2), "/part")
+        .run();
+    let definition = state.definition();
+    let asked: std::collections::BTreeSet<_> = definition.0.metadata.values().flat_map(|op| op.caps.keys()).collect();
+    assert!(asked.iter().map(|cap| cap.as_str()).eq(CAPABILITIES), "{asked:?}");
+}
+
+#[test]
 fn a_name_is_no_part_of_the_operation() {
     let named = |name: &str| image(1).exec(["true"]).name(name).run();
     assert_eq!(named("a").digest(), named("b").digest());

@@ -18,8 +18,8 @@ const MESSAGE_LIMIT: usize = 8 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There was no connection to begin with.
-    #[error("BuildKit cannot be reached")]
-    Unreachable(#[source] connect::Error),
+    #[error(transparent)]
+    Unreachable(connect::Error),
     /// The connection ended during the solve: BuildKit died or the network did.
     #[error("BuildKit at {address}: the connection was lost during the solve")]
     ConnectionLost {

@@ -18,6 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::bridge::Bridge;
+
 type Reply<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -34,6 +36,14 @@ pub(crate) struct Script {
     pub(crate) solving: Vec<Solving>,
     pub(crate) session: Option<Status>,
     pub(crate) status: Option<Status>,
+    /// What it says when it is asked for its version; the version without.
+    pub(crate) info: Option<Status>,
+    /// What it says to a solve of nothing; without, it waits for a client to build over it.
+    pub(crate) probe: Option<Status>,
+    /// Whether it does without an image store, as Docker may.
+    pub(crate) no_store: bool,
+    /// The operations that it does not have.
+    pub(crate) lacking: &'static [&'static str],
 }
 
 pub(crate) struct Fake {
@@ -46,6 +56,8 @@ struct Shared {
     solving: Mutex<VecDeque<Solving>>,
     session: Option<Status>,
     status: Option<Status>,
+    info: Option<Status>,
+    probe: Option<Status>,
     close_session: CancellationToken,
     pruned: Mutex<Vec<wire::PruneRequest>>,
     last_session: Mutex<MetadataMap>,
@@ -62,6 +74,8 @@ impl Fake {
             solving: Mutex::new(script.solving.into()),
             session: script.session,
             status: script.status,
+            info: script.info,
+            probe: script.probe,
             close_session: CancellationToken::new(),
             pruned: Mutex::default(),
             last_session: Mutex::default(),
@@ -71,6 +85,11 @@ impl Fake {
         });
         let serving = tonic::transport::Server::builder()
             .add_service(ControlServer::from_arc(Arc::clone(&shared)))
+            .add_service(Bridge {
+                open: shared.probe.is_none(),
+                store: !script.no_store,
+                lacking: script.lacking,
+            })
             .serve_with_incoming(UnixListenerStream::new(listener));
         let server = AbortOnDropHandle::new(tokio::spawn(async move { serving.await.unwrap() }));
         Self {
@@ -130,11 +149,21 @@ impl Control for Shared {
     type ListenBuildHistoryStream = Messages<wire::BuildHistoryEvent>;
 
     async fn info(&self, _: Request<wire::InfoRequest>) -> Reply<wire::InfoResponse> {
-        Ok(Response::new(wire::InfoResponse::default()))
+        match &self.info {
+            Some(status) => Err(status.clone()),
+            None => Ok(Response::new(wire::InfoResponse::default())),
+        }
     }
 
     async fn solve(&self, request: Request<wire::SolveRequest>) -> Reply<wire::SolveResponse> {
-        *self.last_solve.lock().unwrap() = request.into_inner();
+        let request = request.into_inner();
+        if request.definition.is_none() {
+            return match &self.probe {
+                Some(status) => Err(status.clone()),
+                None => std::future::pending().await,
+            };
+        }
+        *self.last_solve.lock().unwrap() = request;
         let next = self.solving.lock().unwrap().pop_front().unwrap_or(Solving::Hangs);
         match next {
             Solving::Works(digest) => {

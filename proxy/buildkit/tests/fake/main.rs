@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "tests end with their tasks")]
 
+mod bridge;
 mod control;
 
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use patchport_buildkit::llb::{Platform, State};
 use patchport_buildkit::{
-    ByteStream, Client, Content, ContentError, Exporter, Ingest, Solve, SolveError, SolveErrorKind, Solved,
+    ByteStream, Client, ClientError, ConnectError, Content, ContentError, Exporter, Ingest, Solve, SolveError,
+    SolveErrorKind, Solved,
 };
 use tonic::Status;
 
@@ -184,4 +186,51 @@ async fn the_session_announces_what_it_serves_and_is_the_solves_own() {
     assert_eq!(solve.exporters[0].r#type, "oci");
     assert_eq!(solve.exporters[0].attrs["tar"], "false");
     assert!(solve.entitlements.is_empty());
+}
+
+#[tokio::test]
+async fn a_buildkit_that_cannot_make_patches_is_refused_before_anything_is_built() {
+    let ill = Status::unknown("no worker");
+    let script = Script::default;
+    let table = [
+        (
+            Script {
+                info: Some(Status::unimplemented("unknown method Info")),
+                ..script()
+            },
+            "of a version that it does not tell) cannot make patches: it is older than v0.11; use BuildKit v0.11",
+        ),
+        (
+            Script {
+                no_store: true,
+                ..script()
+            },
+            "it lacks the exporter `oci`; use BuildKit v0.11 or newer, or run one in a container",
+        ),
+        (
+            Script {
+                lacking: &["source.ocilayout", "exec.meta.ulimit"],
+                ..script()
+            },
+            "it lacks exec.meta.ulimit, source.ocilayout",
+        ),
+    ];
+    for (script, expected) in table {
+        let fake = Fake::start(script);
+        let error = Client::new(fake.endpoint()).info().await.unwrap_err();
+        let ClientError::Unreachable(error) = error else {
+            panic!("{error:?}")
+        };
+        assert!(matches!(error, ConnectError::Unfit { .. }), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let fake = Fake::start(Script {
+        probe: Some(ill),
+        ..script()
+    });
+    let error = Client::new(fake.endpoint()).info().await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::Unreachable(ConnectError::NoAnswer { .. })),
+        "another fault is no lack: {error:?}"
+    );
 }

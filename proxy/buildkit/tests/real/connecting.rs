@@ -1,11 +1,10 @@
 //! Every way to a BuildKit, and what is said when there is none.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use patchport_buildkit::{Address, AutoOptions, Client, ClientError, ConnectError, Endpoint, Tls};
+use patchport_buildkit::{Address, AutoOptions, Client, ClientError, ConnectError, DockerOptions, Endpoint, Tls};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
@@ -41,14 +40,23 @@ impl Drop for Own {
     }
 }
 
-fn bare() -> AutoOptions {
+/// Nothing of the machine's own.
+pub(crate) fn bare() -> AutoOptions {
     AutoOptions {
         sockets: Vec::new(),
+        docker: no_docker(Path::new("/nonexistent")),
         ..AutoOptions::default()
     }
 }
 
-fn auto(options: AutoOptions) -> Endpoint {
+fn no_docker(dir: &Path) -> DockerOptions {
+    DockerOptions {
+        sockets: vec![dir.join("docker.sock")],
+        ..DockerOptions::default()
+    }
+}
+
+pub(crate) fn auto(options: AutoOptions) -> Endpoint {
     Endpoint {
         address: Address::Auto,
         tls: None,
@@ -56,7 +64,7 @@ fn auto(options: AutoOptions) -> Endpoint {
     }
 }
 
-fn connect_error(error: ClientError) -> ConnectError {
+pub(crate) fn connect_error(error: ClientError) -> ConnectError {
     match error {
         ClientError::Unreachable(error) => error,
         other => panic!("{other:?}"),
@@ -152,11 +160,17 @@ async fn auto_says_every_place_where_it_looked() {
     let dir = tempfile::tempdir().unwrap();
     script(dir.path(), "buildkitd", "echo no space left >&2; exit 3");
     script(dir.path(), "docker", "echo daemon not running >&2; exit 1");
+    script(
+        dir.path(),
+        "podman",
+        "[ $1 = ps ] || { echo no buildctl in it >&2; exit 1; }; echo other; echo buildkitd",
+    );
     let options = AutoOptions {
         buildkit_host: Some("ssh://host".to_owned()),
         sockets: vec![dir.path().join("none.sock")],
         state_dir: dir.path().join("state"),
         path: Some(dir.path().into()),
+        docker: no_docker(dir.path()),
     };
     let error = connect_error(Client::new(auto(options)).info().await.unwrap_err());
     let ConnectError::NothingFound { tried } = &error else {
@@ -167,6 +181,8 @@ async fn auto_says_every_place_where_it_looked() {
         "none.sock (no such socket)",
         "exit status: 3 before it answered; its log ends: no space left",
         "daemon not running",
+        "no buildctl in it",
+        "is Docker installed, and does it run?",
     ];
     assert_eq!(tried.len(), expected.len(), "{tried:#?}");
     for (place, part) in tried.iter().zip(expected) {
@@ -177,46 +193,10 @@ async fn auto_says_every_place_where_it_looked() {
         nothing.contains("BUILDKIT_HOST (not set)") && nothing.contains("docker on PATH (no such program)"),
         "{nothing}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_container_is_reached_through_docker() {
-    let mut daemon = Buildkitd::new();
-    daemon.start();
-    daemon.answers(&Client::new(daemon.endpoint())).await;
-    let dir = tempfile::tempdir().unwrap();
-    // Docker as far as we use it: one container by that name, in which buildctl reaches the daemon.
-    let buildctl = program().with_file_name("buildctl");
-    let body = format!(
-        "case \"$*\" in \
-           'exec -i buildx_buildkit_test0 buildctl dial-stdio') exec {} --addr unix://{} dial-stdio;; \
-           ps*) echo other; echo buildx_buildkit_test0;; \
-           *) echo \"No such container: $3\" >&2; exit 1;; \
-         esac",
-        buildctl.display(),
-        daemon.socket().display()
+    assert!(
+        nothing.contains("If you have none, run one in a container"),
+        "{nothing}"
     );
-    script(dir.path(), "docker", &body);
-    let path: Option<OsString> = Some(dir.path().into());
-    let named = |name: &str| Endpoint {
-        address: Address::DockerContainer(name.to_owned()),
-        tls: None,
-        auto: AutoOptions {
-            path: path.clone(),
-            ..bare()
-        },
-    };
-    Client::new(named("buildx_buildkit_test0")).workers().await.unwrap();
-    Client::new(auto(AutoOptions {
-        path: path.clone(),
-        ..bare()
-    }))
-    .workers()
-    .await
-    .unwrap();
-
-    let error = connect_error(Client::new(named("absent")).info().await.unwrap_err());
-    assert!(error.to_string().contains("No such container: absent"), "{error}");
 }
 
 fn tcp(host: &str, port: u16) -> Address {
@@ -302,7 +282,7 @@ async fn what_does_not_answer_is_given_up() {
     assert!(matches!(error, ConnectError::NoConnection { .. }), "{error:?}");
 }
 
-fn script(dir: &Path, name: &str, body: &str) {
+pub(crate) fn script(dir: &Path, name: &str, body: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     let path = dir.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();

@@ -13,6 +13,7 @@
 )]
 
 mod connecting;
+mod containers;
 mod daemon;
 mod faults;
 mod image;
