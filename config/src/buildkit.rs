@@ -10,14 +10,26 @@ use crate::value;
 /// More workers than a mirror keeps busy.
 const MAX_ADDRESSES: usize = 64;
 
-/// What an address may begin with, besides being `auto`.
-const SCHEMES: [&str; 3] = ["unix://", "tcp://", "docker-container://"];
+/// What an address may begin with, besides being `auto` or `docker://`.
+const SCHEMES: [&str; 8] = [
+    "unix://",
+    "tcp://",
+    "docker:///",
+    "docker-container://",
+    "podman-container://",
+    "nerdctl-container://",
+    "kubepod://",
+    "kube-pod://",
+];
+const FORMS: &str = "auto, unix://PATH, tcp://HOST:PORT, docker://, docker-container://NAME, podman-container://NAME, \
+                     nerdctl-container://NAME or kubepod://POD";
 
 /// Which BuildKit patches, and the TLS files for `tcp://`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a [buildkit] table")]
 pub struct BuildKit {
-    /// The workers: `auto` alone, or `unix://PATH`, `tcp://HOST:PORT` or `docker-container://NAME` each; at least one.
+    /// The workers: `auto` alone, or one of the other forms each (`unix://PATH`, `tcp://HOST:PORT`, `docker://`,
+    /// `docker-container://NAME` and its like, `kubepod://POD`); at least one.
     #[serde(deserialize_with = "value::one_or_many", serialize_with = "value::as_one_or_many")]
     pub address: Vec<String>,
     /// Patches that run at the same time on each worker; others queue. 1 to 1024.
@@ -58,12 +70,12 @@ impl BuildKit {
                 1 => "buildkit.address".to_owned(),
                 _ => format!("buildkit.address[{index}]"),
             };
-            let known = |scheme: &str| address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+            let begins = |scheme: &str| address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty());
+            let known = address == "docker://" || SCHEMES.into_iter().any(begins);
             if address == "auto" && self.address.len() > 1 {
                 problems.add(key, "\"auto\" looks for one BuildKit, it is allowed alone only");
-            } else if address != "auto" && !SCHEMES.iter().any(|scheme| known(scheme)) {
-                let forms = "auto, unix://PATH, tcp://HOST:PORT or docker-container://NAME";
-                problems.add(key, format!("{address:?} is not allowed, use {forms}"));
+            } else if address != "auto" && !known {
+                problems.add(key, format!("{address:?} is not allowed, use {FORMS}"));
             } else if self.address.iter().take(index).any(|other| other == address) {
                 problems.add(key, format!("{address:?} is there already"));
             }

@@ -95,7 +95,7 @@ const VALUES: &[(&str, &str)] = &[
     ),
     (
         "[buildkit]\naddress = \"ftp://x\"",
-        "FILE: buildkit.address: \"ftp://x\" is not allowed, use auto, unix://PATH, tcp://HOST:PORT or docker-container://NAME",
+        "FILE: buildkit.address: \"ftp://x\" is not allowed, use auto, unix://PATH, tcp://HOST:PORT, docker://, docker-container://NAME, podman-container://NAME, nerdctl-container://NAME or kubepod://POD",
     ),
     (
         "[buildkit]\naddress = []",
