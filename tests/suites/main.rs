@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and starts tasks and processes of its own; a table of cases is read whole"
 )]
 
+mod buildkits;
 mod bytes;
 mod clients;
 mod configuration;

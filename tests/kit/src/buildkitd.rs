@@ -128,7 +128,7 @@ impl Drop for Buildkitd {
 }
 
 /// The daemon: `PATCHPORT_TEST_BUILDKITD`, else the one on the PATH.
-fn buildkitd() -> PathBuf {
+pub(crate) fn buildkitd() -> PathBuf {
     let named = std::env::var_os("PATCHPORT_TEST_BUILDKITD").map(PathBuf::from);
     let found = named.or_else(|| on_path("buildkitd"));
     found.unwrap_or_else(|| panic!("no buildkitd: run the suites with `tests/run`, or set PATCHPORT_TEST_BUILDKITD"))

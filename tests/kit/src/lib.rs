@@ -17,6 +17,7 @@ pub mod buildkitd;
 pub mod client;
 pub mod debian;
 pub mod distroless;
+pub mod docker;
 pub mod image;
 pub mod mirror;
 pub mod process;
@@ -27,6 +28,7 @@ pub mod signer;
 pub mod tools;
 
 pub use buildkitd::Buildkitd;
+pub use docker::Docker;
 pub use image::{Image, Index, Layer};
 pub use mirror::Mirror;
 pub use registry::{Fault, Gate, Registry};

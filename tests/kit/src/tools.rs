@@ -155,7 +155,8 @@ impl Drop for Containerd {
     }
 }
 
-fn unmount_below(directory: &Path) {
+/// Removes every mount below a directory, the innermost first.
+pub(crate) fn unmount_below(directory: &Path) {
     let below = directory.to_string_lossy().into_owned();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points: Vec<&str> = mounts
