@@ -228,8 +228,10 @@ pub enum PatchError {
     /// The image is not of a kind that can be patched.
     #[error("it cannot be patched: {0}")]
     Unsupported(String),
-    /// Its distribution is no longer maintained, and the rule patches only what is.
-    #[error("{distribution} is no longer maintained since {last}, and the rule says end_of_life = \"fail\"")]
+    /// Its distribution is no longer maintained, and only what is may be patched.
+    #[error(
+        "{distribution} is no longer maintained since {last}, which is to fail (end_of_life = \"fail\" of the rule, or --exit-on-eol)"
+    )]
     EndOfLife {
         /// The distribution.
         distribution: String,

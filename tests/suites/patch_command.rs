@@ -347,6 +347,18 @@ async fn a_report_decides_what_is_patched_and_only_of_its_own_image() {
     assert_eq!(statements.len(), 1, "{document}");
     assert_eq!(statements[0]["vulnerability"]["name"], "CVE-2026-1");
     assert_eq!(statements[0]["status"], "fixed");
+    // Copacetic's words for the same.
+    let copa = folder.path("copa.json");
+    let named = [
+        "-i", &name, "-r", &own, "-f", "openvex", "-o", &copa, "--output", &output,
+    ];
+    patch(&setup, &named.map(AsRef::as_ref)).await;
+    let document: Value = serde_json::from_slice(&std::fs::read(&copa).expect("a VEX")).expect("JSON");
+    assert_eq!(
+        document["statements"].as_array().expect("statements").len(),
+        1,
+        "{document}"
+    );
     let rootfs = debian::Rootfs::unpack(&read(&format!("{output}:v1-patched")).await);
     assert_eq!(
         rootfs.outdated().await,
@@ -541,7 +553,53 @@ async fn what_is_wrong_is_said_with_the_exit_code_for_it() {
     let lonely = setup.clone().environment("PATH", &empty.0.path().display().to_string());
     let said = try_patch(&lonely, &[&name]).await;
     assert_eq!(said.code, Some(1));
-    assert!(said.stderr.contains("Give --push, or --output"), "{}", said.stderr);
+    for part in [
+        "give --push, or --output",
+        "there is no `docker` on the PATH; there is no `podman`",
+    ] {
+        assert!(said.stderr.contains(part), "{}", said.stderr);
+    }
+    // That is found out before an image is patched for it, and an image that is nowhere was looked for everywhere.
+    let said = try_patch(
+        &lonely,
+        &[&name, "--loader", "docker", "--addr", "unix:///nonexistent.sock"],
+    )
+    .await;
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.stderr
+            .contains("the patched image has no place to go: there is no `docker` on the PATH"),
+        "{}",
+        said.stderr
+    );
+    let said = try_patch(&lonely, &["127.0.0.1:1/a:b", "--output", &output]).await;
+    assert!(
+        said.stderr
+            .contains("nor is it on this machine: there is no `docker` on the PATH; there is no `podman` on the PATH"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_is_no_longer_maintained_is_patched_unless_that_is_to_fail() {
+    let scene = Scene::shared().await;
+    let ended = "ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\nSUPPORT_END=2020-01-01\n";
+    let layer = Layer::new().file("etc/os-release", ended).gzip();
+    let image = image(&scene.apt, "1.0").await.layer(layer).build();
+    let folder = Folder::new();
+    write_layout(&image, Path::new(&folder.path("layout")));
+    let (layout, output) = (folder.path("layout"), format!("oci:{}", folder.path("out")));
+    let arguments = [layout.as_str(), "--output", &output];
+    let said = try_patch(&setup(&scene), &[&arguments[..], &["--exit-on-eol"]].concat()).await;
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    assert!(
+        said.stderr.contains("no longer maintained since 2020-01-01") && said.stderr.contains("--exit-on-eol"),
+        "{}",
+        said.stderr
+    );
+    let said = patch(&setup(&scene), &arguments).await;
+    assert!(said.stdout.contains("patched, 1 upgrade"), "{}", said.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

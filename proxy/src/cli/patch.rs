@@ -72,6 +72,7 @@ pub async fn run(
     let suffix = destination::suffix(&arguments.tag_suffix).context(Misused)?;
     let bulk = bulk.map(|file| Bulk::read(file, suffix)).transpose().context(Misused)?;
     let image = arguments.one(bulk.is_some()).context(Misused)?;
+    arguments.check_outputs().context(Misused)?;
     let way = Way::new(arguments, bulk.is_some(), environment.path.as_deref(), width).await?;
     let terms = Terms {
         given: arguments
@@ -88,7 +89,7 @@ pub async fn run(
             platforms: Platforms::ALL,
             // Who names a platform wants it, however long that takes.
             emulation: !arguments.platform.is_empty(),
-            maintained: false,
+            maintained: arguments.exit_on_eol,
         },
         dry_run: arguments.dry_run,
         ignore_errors: arguments.ignore_errors,
@@ -141,15 +142,21 @@ impl Way {
                 "a bulk file has many images; --output takes oci:FOLDER, docker-daemon or containers-storage there"
             );
         }
+        // Better to know it before an image is patched that nobody takes.
         if outputs.is_empty() && !arguments.push && !dry_run {
-            // Better to know it before an image is patched that nobody takes.
             let store = Store::any(path).await.context(
-                "the patched image has no place to go: neither Docker nor Podman answers. Give --push, or --output oci:FOLDER",
+                "the patched image has no place to go; start Docker or Podman, or give --push, or --output oci:FOLDER",
             )?;
             outputs.push(match store.loader {
                 Loader::Docker => Output::Docker { name: None },
                 Loader::Podman => Output::Podman { name: None },
             });
+        } else if !dry_run {
+            for loader in outputs.iter().filter_map(Output::loader) {
+                Store::of(loader, path)
+                    .await
+                    .context("the patched image has no place to go")?;
+            }
         }
         Ok(Self {
             outputs,
@@ -165,7 +172,7 @@ async fn one(work: &Work, image: &str, way: &Way, arguments: &Arguments) -> anyh
     let title = Title::of(&outcome.named, arguments.tag.as_deref(), &arguments.tag_suffix)?;
     let mut text = String::new();
     told(work, &outcome, &title, way, &mut text).await?;
-    if let Some(file) = &arguments.vex {
+    if let Some(file) = arguments.vex_file() {
         match outcome.vex() {
             Some(document) => {
                 let write = tokio::fs::write(file, format!("{document:#}\n")).await;

@@ -127,7 +127,7 @@ impl Patcher {
                 created: String::new(),
             });
         };
-        let ended = lifetime(&subject, choices)?;
+        let ended = subject.ended();
         let Carried {
             findings,
             planned,
@@ -231,12 +231,13 @@ impl Patcher {
         Ok(Some(made.await??))
     }
 
-    /// What the scanners find, and what that comes to.
+    /// What the scanners find, and what that comes to; a failure where only what is maintained may be patched, and this is not.
     pub(crate) async fn plan(
         &self,
         subject: &Subject,
         choices: Choices,
     ) -> Result<(Findings, plan::Planned), PatchError> {
+        maintained(subject, choices)?;
         let findings = self.parts.scanners.scan(subject).await?;
         let target = Target {
             image: &subject.manifest.digest,
@@ -412,14 +413,14 @@ pub(super) fn no_worker(platforms: String, workers: &Platforms, emulation: bool)
     PatchError::NoWorker { platforms, workers }
 }
 
-/// When its distribution ended, if it did; a failure where the rule asks for one that is maintained.
-fn lifetime(subject: &Subject, choices: Choices) -> Result<Option<jiff::civil::Date>, PatchError> {
+/// Sees that its distribution is maintained, where that is asked for.
+fn maintained(subject: &Subject, choices: Choices) -> Result<(), PatchError> {
     match subject.ended() {
         Some(last) if choices.maintained => Err(PatchError::EndOfLife {
             distribution: subject.distribution(),
             last: last.to_string(),
         }),
-        ended => Ok(ended),
+        _ => Ok(()),
     }
 }
 

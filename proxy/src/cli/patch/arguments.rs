@@ -1,6 +1,6 @@
 //! The arguments of `patchport patch`. Those that Copacetic's command has, too, are called as they are there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
@@ -9,7 +9,7 @@ use patchport_config::{Config, Scanner, Selection};
 use patchport_oci::Platform;
 
 use super::bulk;
-use super::destination::Output;
+use super::destination::{FORMS, Output, Target};
 use super::engine::Loader;
 use super::progress::Mode;
 
@@ -79,6 +79,9 @@ pub struct Arguments {
     /// Go on when a platform, or an image of a bulk file, cannot be patched: it stays as it is
     #[arg(long, help_heading = "What is patched")]
     pub ignore_errors: bool,
+    /// Fail when the image's distribution is no longer maintained, instead of giving it what fixes there are
+    #[arg(long, help_heading = "What is patched")]
+    pub exit_on_eol: bool,
     /// Only show what would be upgraded, and what is left out and why; needs no BuildKit
     #[arg(long, help_heading = "What is patched")]
     pub dry_run: bool,
@@ -98,11 +101,14 @@ pub struct Arguments {
     #[arg(long, short, help_heading = "Where it goes")]
     pub push: bool,
     /// Where it is written.
-    #[arg(help = "Write it to oci:FOLDER[:TAG], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker-daemon[:NAME] or containers-storage[:NAME]; may be given several times", long, value_name = "KIND:PATH", action = clap::ArgAction::Append, help_heading = "Where it goes")]
-    pub output: Vec<Output>,
+    #[arg(help = "Write it to oci:FOLDER[:TAG], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker-daemon[:NAME] or containers-storage[:NAME]; may be given several times", long, short, value_name = "KIND:PATH", action = clap::ArgAction::Append, help_heading = "Where it goes")]
+    pub output: Vec<Target>,
     /// Write down what was fixed and what not, in OpenVEX
     #[arg(long, value_name = "FILE", help_heading = "Where it goes")]
     pub vex: Option<PathBuf>,
+    /// The same, as Copacetic's command has it: with --format openvex, a plain file of --output is that of --vex
+    #[arg(long, short, value_name = "FORMAT", value_parser = ["openvex"], help_heading = "Where it goes")]
+    pub format: Option<String>,
     /// The same as --output oci:FOLDER
     #[arg(long, value_name = "FOLDER", help_heading = "Where it goes")]
     pub oci_dir: Option<PathBuf>,
@@ -110,7 +116,8 @@ pub struct Arguments {
     #[arg(long, short, value_name = "STORE", help_heading = "Where it goes")]
     pub loader: Option<Loader>,
 
-    /// BuildKit's address: auto, unix://PATH, tcp://HOST:PORT, docker-container://NAME; the configuration's without
+    /// BuildKit's address: auto, unix://PATH, tcp://HOST:PORT, docker:// (Docker's own), docker-container://NAME,
+    /// podman-container://NAME, nerdctl-container://NAME or kubepod://POD; the configuration's without, which is auto by default
     #[arg(long, short, value_name = "ADDRESS", help_heading = "BuildKit")]
     pub addr: Option<String>,
     /// For tcp://: the authority of BuildKit's certificate
@@ -151,7 +158,9 @@ impl Arguments {
         match named {
             Some(_) if has_bulk => bail!("a bulk file names its images; give no other"),
             None if !has_bulk => bail!("name an image, or a bulk file with --config"),
-            _ if has_bulk && self.vex.is_some() => bail!("a bulk file has many images; --vex has no meaning there"),
+            _ if has_bulk && self.vex_file().is_some() => {
+                bail!("a bulk file has many images; --vex has no meaning there")
+            }
             _ if has_bulk && self.tag.is_some() => bail!("a bulk file names its targets; --tag has no meaning there"),
             named => Ok(named),
         }
@@ -164,7 +173,46 @@ impl Arguments {
             Loader::Docker => Output::Docker { name: None },
             Loader::Podman => Output::Podman { name: None },
         });
-        self.output.iter().cloned().chain(folder).chain(loader).collect()
+        let named = self.output.iter().filter_map(|target| match target {
+            Target::Image(output) => Some(output.clone()),
+            Target::File(_) => None,
+        });
+        named.chain(folder).chain(loader).collect()
+    }
+
+    /// Where the VEX goes.
+    pub(super) fn vex_file(&self) -> Option<&Path> {
+        self.vex.as_deref().or_else(|| self.files_of_output().next())
+    }
+
+    fn files_of_output(&self) -> impl Iterator<Item = &Path> {
+        self.output.iter().filter_map(|target| match target {
+            Target::File(file) => Some(file.as_path()),
+            Target::Image(_) => None,
+        })
+    }
+
+    /// Sees that a file without a kind is meant for the VEX.
+    ///
+    /// # Errors
+    /// When it is not, or when there are several.
+    pub(super) fn check_outputs(&self) -> anyhow::Result<()> {
+        let files = self.files_of_output().count();
+        if let (Some(file), None) = (self.files_of_output().next(), &self.format) {
+            bail!(
+                "--output {} names no kind; write {FORMS}. A VEX goes to --vex FILE, or to --output FILE with --format openvex",
+                file.display()
+            );
+        }
+        ensure!(
+            files + usize::from(self.vex.is_some()) <= 1,
+            "there is one VEX; --vex and --output name several files for it"
+        );
+        ensure!(
+            self.format.is_none() || self.vex_file().is_some(),
+            "--format openvex needs a file: --output FILE"
+        );
+        Ok(())
     }
 
     /// The configuration as these arguments change it.
@@ -279,11 +327,14 @@ mod tests {
     #[test]
     fn the_command_lines_of_copacetic_are_understood() {
         let line = "-i docker.io/library/nginx:1.21.6 -r nginx.json -t 1.21.6-fixed -a tcp://127.0.0.1:8888 -s trivy -p \
-                    --timeout 10m --ignore-errors --progress plain --platform linux/amd64,linux/arm64 -l podman --oci-dir out";
+                    --timeout 10m --ignore-errors --progress plain --platform linux/amd64,linux/arm64 -l podman --oci-dir out \
+                    -f openvex -o nginx.vex.json --exit-on-eol";
         let arguments = parsed(line).unwrap();
         assert_eq!(arguments.one(false).unwrap(), Some("docker.io/library/nginx:1.21.6"));
         assert_eq!(arguments.timeout, Some(Duration::from_secs(600)));
         assert_eq!(arguments.platform.len(), 2);
+        assert_eq!(arguments.vex_file(), Some(Path::new("nginx.vex.json")));
+        assert!(arguments.exit_on_eol && arguments.check_outputs().is_ok());
         let folder = PathBuf::from("out");
         assert_eq!(
             arguments.outputs(),
@@ -301,7 +352,8 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (line, expected) in [
             ("a --timeout soon", "such as 90s"),
-            ("a --output out.json", "oci-archive:FILE"),
+            ("a --output zip:out", "oci-archive:FILE"),
+            ("a --format csaf", "openvex"),
             ("a -i b", "cannot be used with"),
             ("a --cacert x", "--cert"),
             ("a --platform arm64", "os/architecture"),
@@ -320,6 +372,14 @@ mod tests {
                 .apply(&mut Config::default())
                 .unwrap_err()
                 .to_string();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+        for (line, expected) in [
+            ("a --output out.json", "--format openvex"),
+            ("a -f openvex -o a.json --vex b.json", "one VEX"),
+            ("a -f openvex", "needs a file"),
+        ] {
+            let error = parsed(line).unwrap().check_outputs().unwrap_err().to_string();
             assert!(error.contains(expected), "{line}: {error}");
         }
         assert!(parsed("").unwrap().one(false).is_err() && parsed("a").unwrap().one(true).is_err());

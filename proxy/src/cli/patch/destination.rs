@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context as _, ensure};
 use patchport_oci::{Reference, Tag};
 
+use super::engine::Loader;
 use crate::cli::image::{Named, Written};
 
 /// A place for an image, in skopeo's words.
@@ -44,7 +45,42 @@ pub enum Output {
     },
 }
 
-const FORMS: &str = "oci:FOLDER[:TAG], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker-daemon[:NAME] or \
+/// What `--output` names: a place for an image, or a file without a kind, which is what Copacetic's command takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A place for an image.
+    Image(Output),
+    /// A file for the VEX.
+    File(PathBuf),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(output) => Ok(Self::Image(output)),
+            Err(_) if !text.is_empty() && text != "oci" && !text.ends_with("-archive") && !text.contains(':') => {
+                Ok(Self::File(text.into()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Output {
+    /// The store of this machine that takes the image, where one does.
+    pub(super) fn loader(&self) -> Option<Loader> {
+        match self {
+            Self::Docker { .. } => Some(Loader::Docker),
+            Self::Podman { .. } => Some(Loader::Podman),
+            Self::Layout { .. } | Self::OciArchive { .. } | Self::DockerArchive { .. } => None,
+        }
+    }
+}
+
+/// What `--output` takes.
+pub(super) const FORMS: &str = "oci:FOLDER[:TAG], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], docker-daemon[:NAME] or \
                      containers-storage[:NAME]";
 
 impl FromStr for Output {
@@ -237,6 +273,16 @@ mod tests {
                 text.parse::<Output>().unwrap_err().contains("oci-archive:FILE"),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_kind_is_told_from_an_image() {
+        assert_eq!("vex.json".parse(), Ok(Target::File("vex.json".into())));
+        assert_eq!("/tmp/vex".parse(), Ok(Target::File("/tmp/vex".into())));
+        assert_eq!("docker".parse(), Ok(Target::Image(Output::Docker { name: None })));
+        for text in ["", "oci", "oci-archive", "docker-archive", "zip:a"] {
+            assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }
 

@@ -60,13 +60,18 @@ impl Engine {
     }
 
     /// The first store that answers, Docker's before Podman's.
-    pub(super) async fn any(path: Option<&OsStr>) -> Option<Self> {
+    ///
+    /// # Errors
+    /// When neither does, with the reasons.
+    pub(super) async fn any(path: Option<&OsStr>) -> anyhow::Result<Self> {
+        let mut reasons = Vec::new();
         for loader in [Loader::Docker, Loader::Podman] {
-            if let Ok(engine) = Self::of(loader, path).await {
-                return Some(engine);
+            match Self::of(loader, path).await {
+                Ok(engine) => return Ok(engine),
+                Err(error) => reasons.push(format!("{error:#}")),
             }
         }
-        None
+        bail!("{}", reasons.join("; "))
     }
 
     /// What it is called.

@@ -184,16 +184,19 @@ impl Work {
         };
         let name = image.strip_prefix("docker://").unwrap_or(image);
         if Written::parse(name).is_ok_and(|written| matches!(written.reference, Reference::Tag(_))) {
+            let mut reasons = Vec::new();
             for loader in [Loader::Docker, Loader::Podman] {
-                let Ok(store) = Store::of(loader, self.path.as_deref()).await else {
-                    continue;
-                };
-                if store.has(name).await {
-                    self.display
-                        .say(&format!("{remote:#}; taking the image that {} has", store.name()));
-                    return self.saved(&store, name).await;
+                match Store::of(loader, self.path.as_deref()).await {
+                    Ok(store) if store.has(name).await => {
+                        self.display
+                            .say(&format!("{remote:#}; taking the image that {} has", store.name()));
+                        return self.saved(&store, name).await;
+                    }
+                    Ok(store) => reasons.push(format!("{} has none of that name", store.name())),
+                    Err(error) => reasons.push(format!("{error:#}")),
                 }
             }
+            bail!("{remote:#}; nor is it on this machine: {}", reasons.join("; "));
         }
         Err(remote)
     }
