@@ -752,6 +752,36 @@ async fn a_bulk_file_of_copacetic_patches_originals_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn images_of_a_bulk_file_are_patched_at_once() {
+    let scene = Scene::own().await;
+    let (folder, gate) = (Folder::new(), Gate::default());
+    let mut text = "apiVersion: copa.sh/v1alpha1\nkind: PatchConfig\nimages:\n".to_owned();
+    // Builds for one repository share a cache of the image's own tool, and wait for one another.
+    for name in ["one", "two"] {
+        let (repository, config) = (repository(&format!("at-once-{name}")), json!([name]));
+        let image = image(&scene.apt, "1.0").await.config("Cmd", config).build();
+        upload(&image, &format!("{repository}:{name}"));
+        text += &format!("- {{name: {name}, image: {repository}, tags: {{strategy: list, list: [{name}]}}}}\n");
+    }
+    let file = folder.write("bulk.yaml", &text);
+    // What the image's own tool asks for is held back: both builds stand still.
+    let setup = setup(&scene).set("patch", "packages = \"image\"");
+    scene.apt.hold("kit-hello", &gate);
+    let layout = folder.path("out");
+    let output = format!("oci:{layout}");
+    let arguments = ["--config", &file, "--output", &output];
+    let (said, ()) = tokio::join!(patch(&setup, &arguments), async {
+        scene.buildkit.runs_containers(2).await;
+        gate.open();
+    });
+    assert!(said.stdout.contains("2 images, 0 failed"), "{}", said.stdout);
+    let index = std::fs::read_to_string(format!("{layout}/index.json")).unwrap();
+    for tag in ["one-patched", "two-patched"] {
+        assert!(index.contains(tag), "{index}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_run_ends_at_once_and_leaves_nothing_behind() {
     let scene = Scene::shared().await;
     let gate = Gate::default();

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use futures_util::StreamExt as _;
 use patchport_config::{Config, Platforms};
 use patchport_oci::Platform;
 
 use self::arguments::Arguments;
-use self::bulk::{Bulk, Job};
+use self::bulk::Bulk;
 use self::destination::{Output, Title};
 use self::engine::{Engine as Store, Loader};
 use self::outcome::{Fate, Outcome, Row};
@@ -39,6 +40,8 @@ mod work;
 
 /// The site of images that no registry has.
 const LOCAL: &str = "local";
+/// Images of a bulk file that are patched at once; how many builds a worker takes at once it says itself.
+const AT_ONCE: usize = 4;
 
 /// What there is to say at the end.
 pub struct Report {
@@ -203,15 +206,17 @@ async fn many(work: &Work, bulk: &Bulk, way: &Way, arguments: &Arguments) -> any
         }
     }
     bulk::apart(&jobs)?;
-    let limit_platforms = |job: &Job| match arguments.platform.as_slice() {
-        [] => job.platforms.clone(),
-        chosen => chosen.to_vec(),
-    };
-    for job in &jobs {
-        let done = async {
-            let outcome = work.patch(&job.image, &limit_platforms(job)).await?;
-            told(work, &outcome, &job.title, way, &mut text).await
+    let patched = jobs.iter().map(|job| async move {
+        let platforms = match arguments.platform.as_slice() {
+            [] => &job.platforms,
+            chosen => chosen,
         };
+        (job, work.patch(&job.image, platforms).await)
+    });
+    let mut patched = futures_util::stream::iter(patched).buffered(AT_ONCE);
+    while let Some((job, outcome)) = patched.next().await {
+        // One after the other: several may go to the same folder.
+        let done = async { told(work, &outcome?, &job.title, way, &mut text).await };
         // The others are patched all the same.
         if let Err(error) = done.await {
             let reason = format!("{}: {error:#}", job.image);
