@@ -21,10 +21,11 @@ use crate::library::{Library, LibraryError};
 use crate::patch::{PatchError, Patcher};
 use crate::policy::{Decision, Denial, Policy};
 use crate::referrers::{List, Referrers};
-use crate::resolve::{ResolveError, Resolver};
+use crate::resolve::{self, ResolveError, Resolver};
 use crate::respond::{self, Body};
-use crate::route::{Place, Route, RouteError, Table};
+use crate::route::{Page, Place, Route, RouteError, Table};
 use crate::subject;
+use crate::upstream::UpstreamError;
 
 /// How long a blob may take to begin: clients give up after 30 s.
 const BLOB_PATIENCE: Duration = Duration::from_secs(25);
@@ -41,6 +42,9 @@ pub enum Failure {
     /// The manifest cannot be had.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// The list of tags cannot be had.
+    #[error(transparent)]
+    Tags(UpstreamError),
     /// The blob cannot be had.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -120,6 +124,10 @@ impl Handler {
                 let list = self.referrers(&place, &digest).await?;
                 Ok(respond::referrers(&list, artifact_type.as_deref()))
             }
+            Route::Tags(place, page) => {
+                let (tags, last) = self.tags(&place, &page).await?;
+                Ok(respond::tags(&page, &tags, last.as_ref()))
+            }
             Route::Blob(place, digest) if head => self.blob_head(&place, &digest).await,
             Route::Blob(place, digest) => self.blob(&place, &digest, request.headers()).await,
         }
@@ -188,6 +196,38 @@ impl Handler {
         self.pass_gate(place, digest).await?;
         let readable = self.library.may_read(place, digest).await?;
         Ok(self.referrers.of(place, digest, readable).await?)
+    }
+
+    /// Some tags of a repository, as upstream lists them, without those that policy denies; and the one that the next page comes
+    /// after, when there is one.
+    async fn tags(&self, place: &Place, page: &Page) -> Result<(Vec<Tag>, Option<Tag>), Failure> {
+        if page.limit == Some(0) {
+            return Ok((vec![], None));
+        }
+        let asked = place.site.upstream.tags(&place.repository, page.last.as_ref());
+        let late = |_| ResolveError::Late {
+            upstream: place.upstream().into(),
+            subject: format!("the tags of {place}"),
+        };
+        let listed = tokio::time::timeout(resolve::PATIENCE, asked).await.map_err(late)?;
+        let (mut tags, mut more) = listed.map_err(Failure::Tags)?;
+        if let Some(limit) = page.limit.filter(|limit| *limit < tags.len()) {
+            tags.truncate(limit);
+            more = true;
+        }
+        let last = tags.last().filter(|_| more).cloned();
+        let mut denial = None;
+        tags.retain(|tag| match self.policy.decide(place, tag) {
+            Decision::Deny(denied) => {
+                denial.get_or_insert(denied);
+                false
+            }
+            Decision::Pass | Decision::Patch(_) => true,
+        });
+        match denial {
+            Some(denial) if tags.is_empty() && page.last.is_none() && last.is_none() => Err(denial.into()),
+            _ => Ok((tags, last)),
+        }
     }
 
     /// Makes the patcher's answer readable under the tag's repository before it leaves, and the tag's last one.

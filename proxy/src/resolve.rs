@@ -19,7 +19,7 @@ const REVALIDATION_PATIENCE: Duration = Duration::from_secs(1);
 /// How long nobody waits for an upstream again that was just found slow or down.
 const STALE_FOR: Duration = Duration::from_secs(5);
 /// How long a request waits for upstream when it has none: clients give up after 30 s.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How many bytes of manifests are kept in memory.
 const HOT_BYTES: u64 = 64 * 1024 * 1024;
 

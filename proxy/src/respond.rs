@@ -4,12 +4,14 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::header::{ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RETRY_AFTER, WARNING};
+use http::header::{
+    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LINK, RETRY_AFTER, WARNING,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
-use patchport_oci::{ByteRange, Digest, ErrorCode, error, media_type};
+use patchport_oci::{ByteRange, Digest, ErrorCode, Tag, error, media_type};
 use serde_json::{Value, json};
 use tracing::Level;
 
@@ -18,7 +20,7 @@ use crate::blobs::{BlobError, Content};
 use crate::handler::Failure;
 use crate::patch::PatchError;
 use crate::resolve::ResolveError;
-use crate::route::RouteError;
+use crate::route::{Page, RouteError};
 use crate::upstream::UpstreamError;
 
 /// The body of every response.
@@ -92,6 +94,7 @@ pub fn judge(failure: &Failure) -> Verdict {
             BlobError::Store { .. } => verdict(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, Blame::Us),
             BlobError::Interrupted(_) => verdict(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, Blame::Us),
         },
+        Failure::Tags(error) => upstream(error, ErrorCode::NameUnknown),
         Failure::BlobLate { .. } => verdict(StatusCode::GATEWAY_TIMEOUT, ErrorCode::Unavailable, Blame::Upstream),
         Failure::Catalog(_) => verdict(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, Blame::Us),
     }
@@ -104,6 +107,7 @@ fn route(error: &RouteError) -> Verdict {
         RouteError::Path(Path::Reference(_)) => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
         RouteError::Path(Path::Digest(_)) => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
         RouteError::Name(_) | RouteError::AmbiguousHost => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
+        RouteError::Page { .. } => (StatusCode::BAD_REQUEST, ErrorCode::PaginationInvalid),
         RouteError::UnknownHost { .. } | RouteError::NoUpstream { .. } => {
             (StatusCode::NOT_FOUND, ErrorCode::NameUnknown)
         }
@@ -150,7 +154,11 @@ pub fn failure(failure: &Failure, verdict: &Verdict) -> Response<Body> {
         | Failure::Blob(BlobError::Upstream(UpstreamError::RateLimited {
             retry_after: Some(after),
             ..
-        })) => {
+        }))
+        | Failure::Tags(UpstreamError::RateLimited {
+            retry_after: Some(after),
+            ..
+        }) => {
             put(headers, RETRY_AFTER, after.as_secs().to_string());
         }
         Failure::Unpatched {
@@ -215,6 +223,29 @@ pub fn referrers(list: &[Value], artifact_type: Option<&str>) -> Response<Body> 
     put(headers, CONTENT_LENGTH, bytes.len().to_string());
     if artifact_type.is_some() {
         headers.insert("oci-filters-applied", HeaderValue::from_static("artifactType"));
+    }
+    *response.body_mut() = full(bytes);
+    response
+}
+
+/// A page of a list of tags; `last` is the tag that the next page comes after, when there is one.
+pub fn tags(page: &Page, tags: &[Tag], last: Option<&Tag>) -> Response<Body> {
+    let name = page.path.trim_start_matches("/v2/").trim_end_matches("/tags/list");
+    let bytes = json!({ "name": name, "tags": tags.iter().map(Tag::as_str).collect::<Vec<_>>() }).to_string();
+    let mut response = Response::new(full(Bytes::new()));
+    let headers = common(response.headers_mut());
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    put(headers, CONTENT_LENGTH, bytes.len().to_string());
+    if let Some(last) = last {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(page.limit.map(|limit| ("n", limit.to_string())));
+        query.append_pair("last", last.as_str());
+        query.extend_pairs(page.namespace.as_ref().map(|namespace| ("ns", namespace)));
+        put(
+            headers,
+            LINK,
+            format!("<{}?{}>; rel=\"next\"", page.path, query.finish()),
+        );
     }
     *response.body_mut() = full(bytes);
     response

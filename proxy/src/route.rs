@@ -48,6 +48,22 @@ pub enum Route {
     Blob(Place, Digest),
     /// What refers to a manifest, perhaps of one artifact type only.
     Referrers(Place, Digest, Option<String>),
+    /// The tags of a repository, or some of them.
+    Tags(Place, Page),
+}
+
+/// A part of a list of tags
+/// ([listing tags](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-tags)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The path that was asked for: the next page has the same.
+    pub path: String,
+    /// The `ns` that was asked with.
+    pub namespace: Option<String>,
+    /// How many tags are wanted at most.
+    pub limit: Option<usize>,
+    /// The tag before the first.
+    pub last: Option<Tag>,
 }
 
 /// Why a request leads nowhere.
@@ -80,6 +96,16 @@ pub enum RouteError {
     /// The query names more than one.
     #[error("the request names more than one upstream with `ns`")]
     AmbiguousHost,
+    /// The part of a list that the query asks for is none.
+    #[error("`{name}={value}` of the request is no {wanted}")]
+    Page {
+        /// The parameter.
+        name: &'static str,
+        /// What it is.
+        value: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
 }
 
 impl Table {
@@ -123,6 +149,10 @@ impl Table {
             Parsed::Referrers { name, digest } => {
                 let wanted = artifact_type(uri.query().unwrap_or_default());
                 Ok(Route::Referrers(place(name)?, digest, wanted))
+            }
+            Parsed::Tags { name } => {
+                let page = page(uri, namespace.clone())?;
+                Ok(Route::Tags(place(name)?, page))
             }
         }
     }
@@ -195,6 +225,29 @@ fn artifact_type(query: &str) -> Option<String> {
     let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "artifactType");
     // A plus sign stands in many media types, and many clients leave it as it is.
     values.next().map(|(_, value)| value.replace(' ', "+"))
+}
+
+/// The part of a list of tags that is asked for.
+fn page(uri: &Uri, namespace: Option<String>) -> Result<Page, RouteError> {
+    let query = uri.query().unwrap_or_default();
+    let value = |name: &str| {
+        let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+        values.next().map(|(_, value)| value.into_owned())
+    };
+    let refuse = |name, value: &str, wanted| RouteError::Page {
+        name,
+        value: value.chars().take(160).collect(),
+        wanted,
+    };
+    let (limit, last) = (value("n"), value("last").filter(|last| !last.is_empty()));
+    let limit = limit.map(|limit| limit.parse().map_err(|_| refuse("n", &limit, "number of tags")));
+    let last = last.map(|last| last.parse().map_err(|_| refuse("last", &last, "tag")));
+    Ok(Page {
+        path: uri.path().to_owned(),
+        namespace,
+        limit: limit.transpose()?,
+        last: last.transpose()?,
+    })
 }
 
 impl Place {

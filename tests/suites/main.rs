@@ -41,6 +41,7 @@ mod scan_trivy;
 mod scan_updates;
 mod scene;
 mod secrets;
+mod tags;
 mod testbed_images;
 mod upstreams;
 mod workers;

@@ -22,6 +22,8 @@ pub enum ErrorCode {
     NameUnknown,
     /// The requested size does not fit.
     SizeInvalid,
+    /// The part of a list that was asked for is none.
+    PaginationInvalid,
     /// Policy forbids it.
     Denied,
     /// The operation is not supported here.
@@ -45,6 +47,7 @@ impl ErrorCode {
             Self::NameInvalid => "NAME_INVALID",
             Self::NameUnknown => "NAME_UNKNOWN",
             Self::SizeInvalid => "SIZE_INVALID",
+            Self::PaginationInvalid => "PAGINATION_NUMBER_INVALID",
             Self::Denied => "DENIED",
             Self::Unsupported => "UNSUPPORTED",
             Self::TooManyRequests => "TOOMANYREQUESTS",

@@ -32,13 +32,19 @@ pub enum Route<'a> {
         /// What is referred to.
         digest: Digest,
     },
+    /// `/v2/<name>/tags/list`
+    /// ([listing tags](https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-tags)).
+    Tags {
+        /// Repository, perhaps with an upstream in front.
+        name: &'a str,
+    },
 }
 
 /// Why a path is no route.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RouteError {
     /// The path is not part of the pull API.
-    #[error("`{0}` is not served here: this mirror serves /v2/, manifests, blobs and referrers")]
+    #[error("`{0}` is not served here: this mirror serves /v2/, manifests, blobs, referrers and tags/list")]
     NotServed(String),
     /// The reference is malformed.
     #[error(transparent)]
@@ -77,6 +83,7 @@ impl<'a> Route<'a> {
                 name,
                 digest: last.parse().map_err(RouteError::Digest)?,
             }),
+            "tags" if last == "list" => Ok(Self::Tags { name }),
             _ => Err(not_served()),
         }
     }
@@ -127,6 +134,7 @@ mod tests {
                 digest: DIGEST.parse().unwrap()
             })
         );
+        assert_eq!(Route::parse("/v2/a/tags/tags/list"), Ok(Route::Tags { name: "a/tags" }));
     }
 
     #[test]
@@ -140,6 +148,8 @@ mod tests {
             "/v2/a/b",
             "/v2/_catalog",
             "/v2/a/uploads/b",
+            "/v2/a/tags/other",
+            "/v2/tags/list",
         ] {
             assert!(matches!(Route::parse(path), Err(RouteError::NotServed(_))), "{path}");
         }

@@ -128,6 +128,28 @@ fn failures() -> Vec<(&'static str, Failure, u16, ErrorCode, Blame)> {
     let internal = ErrorCode::Unknown;
     vec![
         ("method", Failure::Method, 405, ErrorCode::Unsupported, Blame::Client),
+        (
+            "tags",
+            Failure::Tags(UpstreamError::NotFound {
+                upstream: "up.example".into(),
+                subject: "tags of team/app".into(),
+            }),
+            404,
+            ErrorCode::NameUnknown,
+            Blame::Upstream,
+        ),
+        (
+            "page",
+            RouteError::Page {
+                name: "n",
+                value: "x".into(),
+                wanted: "number of tags",
+            }
+            .into(),
+            400,
+            ErrorCode::PaginationInvalid,
+            Blame::Client,
+        ),
         ("path", not_served, 404, ErrorCode::Unsupported, Blame::Client),
         (
             "reference",

@@ -23,6 +23,10 @@ fn routed(uri: &str, default: Option<&str>) -> Result<String, RouteError> {
         Route::Tag(place, tag) => format!("tag {place}:{tag}"),
         Route::Manifest(place, digest) => format!("manifest {place}@{}", digest.short()),
         Route::Blob(place, digest) => format!("blob {place}@{}", digest.short()),
+        Route::Tags(place, page) => {
+            let last = page.last.map(|last| last.to_string());
+            format!("tags {place} {:?} {last:?} {:?}", page.limit, page.namespace)
+        }
         Route::Referrers(place, digest, wanted) => format!("referrers {place}@{} {wanted:?}", digest.short()),
     })
 }
@@ -34,6 +38,12 @@ fn where_requests_lead() {
     for (uri, default, expected) in [
         ("/v2/", None, "base"),
         ("/v2", hub, "base"),
+        (
+            "/v2/debian/tags/list?n=2&last=12&ns=docker.io",
+            None,
+            "tags docker.io/library/debian Some(2) Some(\"12\") Some(\"docker.io\")",
+        ),
+        ("/v2/a/tags/list?last=", hub, "tags docker.io/library/a None None None"),
         // ?ns=, as containerd sends it.
         (
             "/v2/library/debian/manifests/12?ns=docker.io",
@@ -140,7 +150,10 @@ fn what_leads_nowhere() {
         ("/v2/a/%2e%2e/manifests/1", hub, "Name"),
         // Too long with `library/` in front, which is what would be asked upstream.
         (&longest, hub, "Name"),
-        ("/v2/a/tags/list", hub, "Path"),
+        ("/v2/a/tags/other", hub, "Path"),
+        ("/v2/a/tags/list?n=some", hub, "Page"),
+        ("/v2/a/tags/list?n=-1", hub, "Page"),
+        ("/v2/a/tags/list?last=a/b", hub, "Page"),
         ("/v2/a/manifests/a@b", hub, "Path"),
         ("/v2/a/blobs/latest", hub, "Path"),
     ] {
@@ -151,6 +164,7 @@ fn what_leads_nowhere() {
             Err(RouteError::UnknownHost { .. }) => "UnknownHost",
             Err(RouteError::NoUpstream { .. }) => "NoUpstream",
             Err(RouteError::AmbiguousHost) => "AmbiguousHost",
+            Err(RouteError::Page { .. }) => "Page",
         };
         assert_eq!(kind, expected, "{uri}");
     }

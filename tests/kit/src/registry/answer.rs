@@ -118,7 +118,7 @@ fn content(state: &State, request: &Request<Incoming>, faults: &[Fault]) -> Answ
             headers: Vec::new(),
             content: "{}".into(),
         },
-        "tags" => tags(state, repository),
+        "tags" => tags(state, repository, request.uri().query().unwrap_or_default()),
         "referrers" => referrers(state, repository, reference, request.uri().query().unwrap_or_default()),
         _ => {
             let ignored = faults.iter().any(|fault| matches!(fault, Fault::IgnoreRange));
@@ -202,13 +202,29 @@ fn referrers(state: &State, repository: &str, subject: &str, query: &str) -> Ans
     answer
 }
 
-fn tags(state: &State, repository: &str) -> Answer {
-    let content = serde_json::json!({ "name": repository, "tags": state.tags(repository) }).to_string();
-    Answer {
+/// The tags after `last`, at most `n` of them.
+fn tags(state: &State, repository: &str, query: &str) -> Answer {
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name));
+    let (last, limit) = (
+        value("last=").unwrap_or_default(),
+        value("n=").and_then(|n| n.parse().ok()),
+    );
+    let all = state.tags(repository);
+    if all.is_empty() {
+        return Answer::error(404, "NAME_UNKNOWN");
+    }
+    let mut tags: Vec<&String> = all.iter().filter(|tag| tag.as_str() > last).collect();
+    let rest = tags.split_off(limit.unwrap_or(usize::MAX).min(tags.len()));
+    let content = serde_json::json!({ "name": repository, "tags": tags }).to_string();
+    let mut answer = Answer {
         status: StatusCode::OK,
         headers: vec![(CONTENT_TYPE, "application/json".to_owned())],
         content: content.into(),
+    };
+    if let (Some(last), false) = (tags.last(), rest.is_empty()) {
+        answer.set(LINK, format!("</v2/{repository}/tags/list?last={last}>; rel=\"next\""));
     }
+    answer
 }
 
 /// `/v2/<repository>/<kind>/<reference>`; `/v2/` alone has an empty kind. A repository may look like a route: the
