@@ -86,6 +86,7 @@ impl App {
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
             depot: Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(&blobs), tasks.clone()),
+            indexes: Arc::clone(&indexes),
             blobs,
             library: Arc::clone(&library),
             scanners: Scanners::configured(&config.scan, path.as_deref(), &indexes, &library, &catalog),

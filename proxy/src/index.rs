@@ -36,6 +36,7 @@ pub struct Indexes {
     /// Of rpm-md repositories.
     pub rpm: Arc<Keeper<Rpm>>,
     fetcher: Arc<Fetcher>,
+    files: Arc<Files>,
     folder: PathBuf,
 }
 
@@ -49,8 +50,9 @@ impl Indexes {
         Ok(Arc::new(Self {
             apk: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
             apt: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
-            rpm: Keeper::new(Arc::clone(&fetcher), files, tasks.clone()),
+            rpm: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
             fetcher,
+            files,
             folder,
         }))
     }
@@ -58,6 +60,11 @@ impl Indexes {
     /// What reaches repositories as the table says.
     pub fn fetcher(&self) -> &Arc<Fetcher> {
         &self.fetcher
+    }
+
+    /// What keeps their files.
+    pub fn files(&self) -> &Arc<Files> {
+        &self.files
     }
 
     /// The folder that files are kept in.

@@ -18,6 +18,7 @@ use crate::depot::{Depot, DepotError};
 use crate::evidence::EvidenceError;
 use crate::evidence::signature::Signer;
 use crate::flight::{Interrupted, Urgency};
+use crate::index::Indexes;
 use crate::inspect::InspectError;
 use crate::library::{Library, LibraryError};
 use crate::plan::{NoPlan, Plan};
@@ -29,6 +30,7 @@ use crate::store::StoreError;
 pub mod buildkit;
 pub mod builds;
 mod content;
+mod detour;
 mod direct;
 mod evidence;
 mod finish;
@@ -42,6 +44,7 @@ mod recipe;
 mod roster;
 pub mod workers;
 
+pub use detour::Detour;
 pub use direct::Refused;
 pub use job::Patcher;
 pub use once::Once;
@@ -122,6 +125,8 @@ pub struct Base {
     pub packages: Option<Arc<Packages>>,
     /// Whether the image's own tool may fetch packages.
     pub own_tool: bool,
+    /// What the image's own tool is told of its repositories, or why it cannot be told that.
+    pub detour: Result<Detour, String>,
 }
 
 /// How a plan is to be carried out.
@@ -386,6 +391,8 @@ pub struct Parts {
     pub library: Arc<Library>,
     /// What tells what is outdated.
     pub scanners: Scanners,
+    /// How package repositories are reached.
+    pub indexes: Arc<Indexes>,
     /// Where packages come from.
     pub depot: Arc<Depot>,
     /// What makes layers.

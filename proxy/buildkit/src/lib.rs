@@ -25,6 +25,7 @@ pub use container::{Container, Runner};
 pub use daemon::Error as DaemonError;
 pub use docker::DockerOptions;
 pub use progress::{LogLine, Progress};
+pub use session::secrets::{MAX_SECRET, Secrets};
 pub use session::content::{ByteStream, Content, Error as ContentError, Ingest};
 pub use solve::error::{Error as SolveError, Kind as SolveErrorKind};
 pub use solve::exporter::{Compression, Exporter};

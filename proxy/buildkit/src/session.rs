@@ -1,8 +1,9 @@
 //! A session: BuildKit's way back to us. `Control.Session` carries a byte pipe in which we are the HTTP/2 server, for
-//! the content API and the health check. One session serves one solve and ends when it is dropped.
+//! the content API, the health check and secrets. One session serves one solve and ends when it is dropped.
 
 pub(crate) mod content;
 mod health;
+pub(crate) mod secrets;
 mod service;
 mod wire;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard_buildkit_proto::health::health_server::HealthServer;
+use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use bollard_buildkit_proto::moby::buildkit::v1::BytesMessage;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -29,6 +31,7 @@ use tonic::{Request, Status};
 use crate::connect::Connection;
 use content::Content;
 use health::{Health, Pulse};
+use secrets::{Secrets, SecretsService};
 use service::ContentService;
 
 /// How long opening may take; it takes about a millisecond.
@@ -63,8 +66,12 @@ pub(crate) enum Lost {
 }
 
 impl Session {
-    /// Opens a session through which BuildKit may use `content`.
-    pub(crate) async fn open(connection: &Connection, content: Arc<dyn Content>) -> Result<Self, Status> {
+    /// Opens a session through which BuildKit may use `content` and `secrets`.
+    pub(crate) async fn open(
+        connection: &Connection,
+        content: Arc<dyn Content>,
+        secrets: Secrets,
+    ) -> Result<Self, Status> {
         let id = uuid::Uuid::new_v4().to_string();
         let (sender, receiver) = mpsc::channel::<BytesMessage>(PIPE_DEPTH);
         let mut request = Request::new(ReceiverStream::new(receiver));
@@ -85,7 +92,7 @@ impl Session {
         let pulse = Pulse::default();
         let pipe = tokio::io::join(reader, writer);
         #[expect(clippy::disallowed_methods, reason = "the session that holds it aborts it")]
-        let server = tokio::spawn(serve(pipe, content, pulse.clone()));
+        let server = tokio::spawn(serve(pipe, content, secrets, pulse.clone()));
         Ok(Self {
             id,
             server: AbortOnDropHandle::new(server),
@@ -125,18 +132,19 @@ fn announce(metadata: &mut tonic::metadata::MetadataMap, id: &str) -> Result<(),
         "x-docker-expose-session-sharedkey",
         tonic::metadata::MetadataValue::from_static(""),
     );
-    for method in [service::INFO, service::READ, service::WRITE, health::CHECK] {
+    for method in [service::INFO, service::READ, service::WRITE, health::CHECK, secrets::READ] {
         let value = tonic::metadata::MetadataValue::from_static(method);
         metadata.append("x-docker-expose-session-grpc-method", value);
     }
     Ok(())
 }
 
-async fn serve<P>(pipe: P, content: Arc<dyn Content>, pulse: Pulse) -> Result<(), hyper::Error>
+async fn serve<P>(pipe: P, content: Arc<dyn Content>, secrets: Secrets, pulse: Pulse) -> Result<(), hyper::Error>
 where
     P: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let routes = Routes::new(HealthServer::new(Health::new(pulse.clone())))
+        .add_service(SecretsServer::new(SecretsService::new(secrets, pulse.clone())))
         .add_service(ContentService::new(content, pulse))
         .prepare();
     http2::Builder::new(TokioExecutor::new())

@@ -23,6 +23,7 @@ use crate::llb::Definition;
 use crate::progress::{Progress, Tracker};
 use crate::session::Session;
 use crate::session::content::Content;
+use crate::session::secrets::Secrets;
 use error::Error;
 use exporter::Exporter;
 
@@ -43,6 +44,8 @@ pub struct Solve {
     /// What BuildKit may read, and where the result's blobs go: manifest and configuration always, layers unless the
     /// content has them.
     pub content: Arc<dyn Content>,
+    /// What the graph's commands mount as secrets, by id.
+    pub secrets: Secrets,
     /// The limit from the first attempt to connect to the result. The command is killed at it, and v0.32.2 keeps the
     /// half-done file system until it is restarted, so this should be the only reason to give a solve up.
     pub timeout: Duration,
@@ -126,7 +129,7 @@ enum End {
 impl<P: FnMut(Progress) + Send> Job<'_, P> {
     async fn attempt(&mut self, connection: &Connection) -> Result<Solved, Error> {
         let address = connection.address();
-        let mut session = Session::open(connection, Arc::clone(&self.solve.content))
+        let mut session = Session::open(connection, Arc::clone(&self.solve.content), self.solve.secrets.clone())
             .await
             .map_err(|status| self.failure(connection, &status))?;
         let request = request(self.solve, session.id());

@@ -14,7 +14,7 @@ use tokio::time::advance;
 use super::*;
 use crate::blobs::Blobs;
 use crate::depot::Depot;
-use crate::index::fetch::Fetcher;
+use crate::index::Indexes;
 use crate::patch::{EngineError, Parts};
 use crate::scan::Scanners;
 use crate::store::memory::MemoryStore;
@@ -79,10 +79,11 @@ impl Bench {
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
         // Upstream is asked each time: the tests move tags and take upstream down.
         let resolver = Arc::new(Resolver::new(catalog.clone(), Duration::ZERO, tasks.clone()));
-        let fetcher = Fetcher::new(vec![]).unwrap();
-        let depot = Depot::new(Arc::new(fetcher), Arc::clone(&blobs), tasks.clone());
+        let indexes = Indexes::new(vec![], scratch.path().join("indexes"), &tasks).unwrap();
+        let depot = Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(&blobs), tasks.clone());
         let parts = Parts {
             depot,
+            indexes,
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
             blobs,

@@ -157,6 +157,30 @@ impl Fetcher {
     /// # Errors
     /// When `url` is none, or leads to this machine without the operator's word.
     pub fn bases(&self, url: &str) -> Result<Vec<Base>, FetchError> {
+        if let Some(listed) = self.listed(url)? {
+            return Ok(listed);
+        }
+        let parsed = parse(url)?;
+        let origin = origin(&parsed)?;
+        if origin.is_local() {
+            return Err(FetchError::Untrusted {
+                url: shown(&parsed),
+                reason: format!("{} is an address of this machine or its link", origin.host),
+            });
+        }
+        Ok(vec![Base {
+            url: parsed,
+            client: self.unlisted.clone(),
+            settings: None,
+            credentials: None,
+        }])
+    }
+
+    /// The same for a repository that the table names; nothing for any other.
+    ///
+    /// # Errors
+    /// When `url` is none.
+    pub fn listed(&self, url: &str) -> Result<Option<Vec<Base>>, FetchError> {
         let parsed = parse(url)?;
         let bare = shown(&parsed);
         for entry in &self.entries {
@@ -178,21 +202,14 @@ impl Fetcher {
             for archive in &settings.archives {
                 bases.push(base(&below(archive), None)?);
             }
-            return Ok(bases);
+            return Ok(Some(bases));
         }
-        let origin = origin(&parsed)?;
-        if origin.is_local() {
-            return Err(FetchError::Untrusted {
-                url: shown(&parsed),
-                reason: format!("{} is an address of this machine or its link", origin.host),
-            });
-        }
-        Ok(vec![Base {
-            url: parsed,
-            client: self.unlisted.clone(),
-            settings: None,
-            credentials: None,
-        }])
+        Ok(None)
+    }
+
+    /// Whether the operator's table names any repository.
+    pub fn has_table(&self) -> bool {
+        !self.entries.is_empty()
     }
 }
 
@@ -214,6 +231,21 @@ impl Base {
     /// Files of keys that the operator trusts for it.
     pub fn keys(&self) -> &[std::path::PathBuf] {
         self.settings.as_ref().map_or(&[], |settings| &settings.keys)
+    }
+
+    /// Its URL, for somebody who asks in our place. It may carry the user that an image has in it.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// What the operator says of it.
+    pub fn settings(&self) -> Option<&Repository> {
+        self.settings.as_deref()
+    }
+
+    /// What the operator logs in with there.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// Its URL, as it may be shown.

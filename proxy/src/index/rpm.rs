@@ -136,7 +136,10 @@ impl Layout for Rpm {
 }
 
 /// Where the repository may be, best first, and the checksums that its index must have, if a metalink says so.
-async fn places(key: &Key, fetcher: &Fetcher, files: &Files) -> Result<(Vec<String>, Vec<Checksum>), Trouble> {
+///
+/// # Errors
+/// [`Trouble`] when a list of mirrors cannot be had.
+pub async fn places(key: &Key, fetcher: &Fetcher, files: &Files) -> Result<(Vec<String>, Vec<Checksum>), Trouble> {
     if !key.bases.is_empty() {
         return Ok((key.bases.clone(), Vec::new()));
     }

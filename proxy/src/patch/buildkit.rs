@@ -19,9 +19,10 @@ use tempfile::NamedTempFile;
 
 use super::builds;
 use super::content::SolveContent;
+use super::detour::DETOUR;
 use super::job::now;
-use super::recipe::{self, Ending};
-use super::{Base, Engine, EngineError, Environment, Order, Platforms, RawLayer};
+use super::recipe::{self, Ending, Recipe};
+use super::{Base, Detour, Engine, EngineError, Environment, Order, Platforms, RawLayer};
 use crate::blobs::Blobs;
 use crate::plan::{Plan, Tool};
 use crate::respond::chain;
@@ -139,8 +140,7 @@ impl Engine for BuildKit {
         let platform = llb::Platform::new(plan.platform.os.clone(), plan.platform.architecture.clone())
             .with_variant(plan.platform.variant.clone());
         let image = State::oci_layout("patchport", &base.name, &base.manifest.digest.to_string(), &platform);
-        let run = || uuid::Uuid::new_v4().to_string();
-        let upgrade = || recipe.upgrade(&image, plan, &run()).filter(|_| base.own_tool);
+        let upgrade = || own_tool(recipe, &image, plan, base);
         let packages = base.packages.as_deref();
         let install = packages.and_then(|packages| {
             let exec = recipe.install(&image, plan, &packages.paths, &run())?;
@@ -151,7 +151,7 @@ impl Engine for BuildKit {
         if let Some(exec) = install {
             match self.solve(plan, base, exec, &platform, order).await {
                 Err((Some(Ending::Incomplete), error)) => {
-                    let Some(exec) = upgrade() else { return Err(error) };
+                    let Some(exec) = upgrade()? else { return Err(error) };
                     tracing::info!(image.digest = %plan.image, %error, "the image's own tool is tried");
                     return self
                         .solve(plan, base, exec, &platform, order)
@@ -167,7 +167,7 @@ impl Engine for BuildKit {
                 }
             }
         }
-        let exec = upgrade().ok_or_else(|| EngineError::Upgrade {
+        let exec = upgrade()?.ok_or_else(|| EngineError::Upgrade {
             reason: format!("the image's {} can only install packages that Patchport fetches, and the package indexes do not say all that these upgrades need", plan.tool),
         })?;
         self.solve(plan, base, exec, &platform, order)
@@ -178,6 +178,24 @@ impl Engine for BuildKit {
     async fn shut_down(&self) {
         self.client.shutdown().await;
     }
+}
+
+/// What differs from run to run.
+fn run() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// The upgrade by the image's own tool, which is told what the operator says of its repositories; nothing where it has no part.
+fn own_tool(recipe: &dyn Recipe, image: &State, plan: &Plan, base: &Base) -> Result<Option<llb::Exec>, EngineError> {
+    let Some(exec) = recipe.upgrade(image, plan, &run()).filter(|_| base.own_tool) else {
+        return Ok(None);
+    };
+    let detour = base.detour.as_ref().map_err(|reason| EngineError::Upgrade { reason: reason.clone() })?;
+    if detour.is_empty() {
+        return Ok(Some(exec));
+    }
+    let exec = detour.variables().fold(exec.env("DETOUR", DETOUR), |exec, (name, value)| exec.env(name, value));
+    Ok(Some(detour.paths().fold(exec, |exec, path| exec.secret(format!("{DETOUR}/{path}"), path))))
 }
 
 impl BuildKit {
@@ -198,6 +216,7 @@ impl BuildKit {
             definition: exec.platform(platform).limit("fsize", MAX_FILE).run().definition(),
             exporter: Exporter::new(Compression::Uncompressed).config(&String::from_utf8_lossy(&base.config)),
             content: Arc::clone(&content) as Arc<dyn patchport_buildkit::Content>,
+            secrets: base.detour.as_ref().map(Detour::secrets).unwrap_or_default(),
             timeout: self.timeout,
         };
         let told = |event: Progress| {

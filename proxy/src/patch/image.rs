@@ -13,7 +13,8 @@ use patchport_packages::{Findings, Inventory};
 use super::job::{Made, Patcher};
 use super::roster::Watched;
 use super::{
-    Base, EngineError, Order, PackageFile, Packages, PatchError, PatchLayer, Platforms, RawLayer, direct, finish,
+    Base, Detour, EngineError, Order, PackageFile, Packages, Parts, PatchError, PatchLayer, Platforms, RawLayer, direct,
+    finish,
 };
 use crate::assemble;
 use crate::catalog::{Decision, Planned, Verdict};
@@ -269,6 +270,7 @@ impl Patcher {
             config: subject.config.clone(),
             name: subject.place.to_string(),
             place: subject.place.clone(),
+            detour: self.detour(&plan, &subject).await?,
             packages: packages.map(Arc::new),
             own_tool: self.settings.packages != PackageSource::Fetched,
         };
@@ -317,6 +319,21 @@ impl Patcher {
         let layer = layer.map_err(|_| EngineError::TimedOut { limit })??;
         self.parts.catalog.put_layer(key, &layer).await?;
         Ok(layer)
+    }
+
+    /// What the image's own tool is told of its repositories, or in words why it cannot be told that.
+    async fn detour(&self, plan: &Plan, subject: &Subject) -> Result<Result<Detour, String>, PatchError> {
+        let Parts { library, catalog, indexes, .. } = &self.parts;
+        let fetcher = indexes.fetcher();
+        if self.settings.packages == PackageSource::Fetched || !fetcher.has_table() {
+            return Ok(Ok(Detour::default()));
+        }
+        let files = inspect::files(&subject.manifest, &subject.place, library, catalog).await?;
+        let detour = match &files {
+            Some(files) => Detour::of(subject, plan.tool, files, fetcher, indexes.files()).await,
+            None => Ok(Detour::default()),
+        };
+        Ok(detour.map_err(|error| chain(&error)))
     }
 
     /// The packages of a plan, fetched; nothing when the image's own tool is to fetch them.

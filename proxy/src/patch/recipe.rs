@@ -23,6 +23,8 @@ pub(crate) const REPOSITORIES: &str = "repositories";
 const UNREADABLE: i64 = 81;
 /// The sources do not give what was planned.
 const NOT_OFFERED: i64 = 82;
+/// The tool cannot be told what the operator's table of repositories says.
+const UNTOLD: i64 = 85;
 /// The upgrade itself failed.
 const FAILED: i64 = 83;
 /// The fetched packages alone do not do; the image's own tool may.
@@ -94,6 +96,10 @@ pub(super) fn explain(tool: Tool, code: i64) -> (Ending, String) {
         INCOMPLETE => (
             Ending::Incomplete,
             format!("the fetched packages could not be installed by the image's {tool}"),
+        ),
+        UNTOLD => (
+            Ending::Failed,
+            format!("the image's {tool} cannot be told what [[repository]] says"),
         ),
         126 | 127 => (Ending::Failed, format!("the image has no shell or no {tool} that runs")),
         FAILED => (Ending::Failed, format!("the image's {tool} failed")),

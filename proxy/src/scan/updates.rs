@@ -23,8 +23,8 @@ use crate::library::Library;
 use crate::plan::Upgrade;
 use crate::respond::chain;
 
-mod apk;
-mod apt;
+pub(crate) mod apk;
+pub(crate) mod apt;
 mod distribution;
 mod rpm;
 

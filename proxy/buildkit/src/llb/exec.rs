@@ -49,6 +49,7 @@ enum Mount {
     Cache { id: String, sharing: Sharing },
     Tmpfs { size: Option<u64> },
     Bind { state: State, selector: String },
+    Secret { id: String },
 }
 
 impl Exec {
@@ -133,6 +134,12 @@ impl Exec {
             selector: selector.into(),
         };
         self.mounts.insert(dest.into(), mount);
+        self
+    }
+
+    /// Mounts the solve's secret `id` as a file at `dest` that only root reads. Its content is no part of the graph.
+    pub fn secret(mut self, dest: impl Into<String>, id: impl Into<String>) -> Self {
+        self.mounts.insert(dest.into(), Mount::Secret { id: id.into() });
         self
     }
 
@@ -223,6 +230,15 @@ impl Mount {
                         size: i64::try_from(*size).unwrap_or(i64::MAX),
                     });
                 }
+            }
+            Self::Secret { id } => {
+                caps.insert("exec.mount.secret");
+                wire.set_mount_type(pb::MountType::Secret);
+                wire.secret_opt = Some(pb::SecretOpt {
+                    id: id.clone(),
+                    mode: 0o400,
+                    ..pb::SecretOpt::default()
+                });
             }
             Self::Bind { state, selector } => {
                 if !selector.is_empty() {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use patchport_buildkit::llb::{Platform, State};
 use patchport_buildkit::{
-    ByteStream, Client, ClientError, ConnectError, Content, ContentError, Exporter, Ingest, Solve, SolveError,
+    ByteStream, Client, ClientError, ConnectError, Content, ContentError, Exporter, Ingest, Secrets, Solve, SolveError,
     SolveErrorKind, Solved,
 };
 use tonic::Status;
@@ -46,7 +46,7 @@ fn plan() -> Solve {
         definition: state.definition(),
         exporter: Exporter::default(),
         content: Arc::new(Empty),
-        timeout: Duration::from_secs(2),
+        secrets: Secrets::default(),        timeout: Duration::from_secs(2),
     }
 }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use patchport_buildkit::llb::{Exec, State};
-use patchport_buildkit::{Client, Compression, Exporter, Progress, Solve, SolveError, Solved};
+use patchport_buildkit::{Client, Compression, Exporter, Progress, Secrets, Solve, SolveError, Solved};
 
 use image::Image;
 use store::Memory;
@@ -66,7 +66,7 @@ impl Bench {
             definition: state.definition(),
             exporter: Exporter::new(Compression::Uncompressed).config(&self.base.config),
             content: Arc::clone(&self.store) as _,
-            timeout: Duration::from_secs(60),
+            secrets: Secrets::default(),            timeout: Duration::from_secs(60),
         }
     }
 

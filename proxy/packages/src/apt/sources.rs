@@ -10,6 +10,23 @@ use super::stanza::{self, Field, Stanza};
 /// More sources than any image has.
 const MAX_SOURCES: usize = 1_000;
 
+/// Options that matter to apt alone: as fields of a stanza, and in the one-line format.
+const OTHERS: [(&str, &str); 13] = [
+    ("languages", "lang"),
+    ("targets", "target"),
+    ("pdiffs", "pdiffs"),
+    ("by-hash", "by-hash"),
+    ("allow-insecure", "allow-insecure"),
+    ("allow-weak", "allow-weak"),
+    ("allow-downgrade-to-insecure", "allow-downgrade-to-insecure"),
+    ("check-date", "check-date"),
+    ("date-max-future", "date-max-future"),
+    ("valid-until-min", "valid-until-min"),
+    ("valid-until-max", "valid-until-max"),
+    ("inrelease-path", "inrelease-path"),
+    ("snapshot", "snapshot"),
+];
+
 /// One deb source: a repository with suites and components.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -35,6 +52,9 @@ pub struct Source {
     pub trusted: Option<bool>,
     /// Whether the `Valid-Until` of its releases counts.
     pub check_valid_until: Option<bool>,
+    /// What else apt is told of it, by the names of options in the one-line format: nothing that matters here, so it is not kept.
+    #[serde(skip)]
+    pub others: Vec<(String, String)>,
 }
 
 /// What files of sources say.
@@ -193,7 +213,12 @@ impl Source {
             "signed-by" => self.signed_by = values(),
             "trusted" => self.trusted = boolean(value),
             "check-valid-until" => self.check_valid_until = boolean(value),
-            _ => {}
+            other => {
+                let option = OTHERS.iter().find(|(field, option)| [field, option].contains(&&other));
+                let values: Vec<String> = values();
+                self.others
+                    .extend(option.map(|(_, option)| ((*option).to_owned(), values.join(","))));
+            }
         }
     }
 }

@@ -101,6 +101,7 @@ impl Work {
                 Arc::clone(&bench.blobs),
                 bench.tasks.clone(),
             ),
+            indexes: Arc::clone(&bench.indexes),
             blobs: Arc::clone(&bench.blobs),
             library: Arc::clone(&bench.library),
             scanners: bench.scanners.clone(),

@@ -19,9 +19,18 @@ apk --no-network --no-progress --repositories-file "$REPOSITORIES" fix --upgrade
 /// current one. `cache clean` bounds what the cache grows to.
 const UPGRADE: &str = r#"
 mkdir -p "$M/cache"
-apk --no-progress --cache-dir "$M/cache" update < /dev/null || exit 81
-apk --no-progress --cache-dir "$M/cache" fix --upgrade "$@" < /dev/null || exit 83
-apk --no-progress --cache-dir "$M/cache" cache clean < /dev/null > /dev/null 2>&1 || true
+run() { apk --no-progress --cache-dir "$M/cache" "$@" < /dev/null; }
+if [ -n "${DETOUR:-}" ]; then
+  if [ -n "${SSL_CERT_FILE:-}" ] && [ -e /etc/apk/ca.pem ]; then
+    echo "its own /etc/apk/ca.pem takes the place of any other certificate authority" >&2; exit 85
+  fi
+  keys=
+  if [ -d "$DETOUR/keys" ]; then keys="--keys-dir $DETOUR/keys"; fi
+  run() { apk --no-progress --cache-dir "$M/cache" --repositories-file "$DETOUR/repositories" $keys "$@" < /dev/null; }
+fi
+run update || exit 81
+run fix --upgrade "$@" || exit 83
+run cache clean > /dev/null 2>&1 || true
 "#;
 
 /// `apk`.

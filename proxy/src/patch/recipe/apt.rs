@@ -43,6 +43,7 @@ if [ -n "$new" ] && command -v apt-mark > /dev/null; then apt-mark auto $new > /
 /// * `install --only-upgrade` of exactly the plan's versions: what they need comes along, new packages too; nothing is removed, and
 ///   what is on hold stays.
 /// * `autoclean` bounds what the cache of archives grows to.
+/// * What the operator says of repositories comes last, and so counts; logins of the image's own stay.
 /// * A sandbox user of apt's own could not write to the mounts.
 const SCRIPT: &str = r#"
 set -eu
@@ -72,6 +73,15 @@ Acquire::https::Timeout "20";
 Dpkg::Use-Pty "false";
 Dpkg::Options { "--force-confdef"; "--force-confold"; "--force-unsafe-io"; "--log=/dev/null"; };
 EOF
+if [ -n "${DETOUR:-}" ]; then
+  cat "$DETOUR/apt.conf" >> "$M/log/apt.conf"
+  if [ -e "$DETOUR/auth.conf" ]; then
+    mkdir "$M/log/auth.conf.d"
+    for file in /etc/apt/auth.conf.d/*.conf; do [ ! -e "$file" ] || ln -s "$file" "$M/log/auth.conf.d/"; done
+    ln -s "$DETOUR/auth.conf" "$M/log/auth.conf.d/00-patchport.conf"
+    echo "Dir::Etc::netrcparts \"$M/log/auth.conf.d\";" >> "$M/log/apt.conf"
+  fi
+fi
 apt() { apt-get -y -q -c "$M/log/apt.conf" "$@" < /dev/null; }
 
 if ! apt update > "$M/log/update" 2>&1; then cat "$M/log/update" >&2; exit 81; fi

@@ -16,6 +16,7 @@ mkdir -p "$M/cache"
 more=
 if pacman --sync --help 2> /dev/null | grep -q -e --disable-sandbox; then more=--disable-sandbox; fi
 rm -f /var/lib/pacman/db.lck
+if [ -n "${DETOUR:-}" ]; then more="$more --config $DETOUR/pacman.conf"; fi
 pacman="pacman --noconfirm --noprogressbar --color never --cachedir $M/cache --logfile /dev/null $more"
 $pacman --sync --refresh < /dev/null || exit 81
 $pacman --sync --sysupgrade < /dev/null || exit 83

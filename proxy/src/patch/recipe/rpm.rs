@@ -34,7 +34,8 @@ const DNF: &str = r#"
 run() {
   "$TOOL" -y --setopt=cachedir="$M/cache" --setopt=logdir="$M/log" --setopt=persistdir="$M/log/state" \
     --setopt=install_weak_deps=False --setopt=best=True --setopt=skip_if_unavailable=False \
-    "--setopt=*.skip_if_unavailable=False" --setopt=retries=3 --setopt=timeout=20 "$@" < /dev/null
+    "--setopt=*.skip_if_unavailable=False" --setopt=retries=3 --setopt=timeout=20 \
+    ${DETOUR:+--setopt=reposdir="$DETOUR/repos.d"} "$@" < /dev/null
 }
 if ! run --refresh makecache > "$M/log/update" 2>&1; then cat "$M/log/update" >&2; exit 81; fi
 run upgrade --downloadonly "$@" > "$M/log/plan" 2>&1 || { cat "$M/log/plan" >&2; exit 82; }
@@ -46,7 +47,7 @@ run upgrade "$@" || exit 83
 const YUM: &str = r#"
 run() {
   yum -y --setopt=cachedir="$M/cache" --setopt=logfile="$M/log/yum.log" "--setopt=*.skip_if_unavailable=0" \
-    --setopt=retries=3 --setopt=timeout=20 "$@" < /dev/null
+    --setopt=retries=3 --setopt=timeout=20 ${DETOUR:+--setopt=reposdir="$DETOUR/repos.d"} "$@" < /dev/null
 }
 run clean expire-cache > /dev/null 2>&1 || true
 if ! run makecache > "$M/log/update" 2>&1; then cat "$M/log/update" >&2; exit 81; fi
@@ -58,7 +59,7 @@ run update "$@" || exit 83
 /// microdnf, which reads its repositories as a part of the upgrade.
 const MICRODNF: &str = r#"
 microdnf clean all > /dev/null 2>&1 || true
-if microdnf -y --setopt=install_weak_deps=0 upgrade "$@" > "$M/log/upgrade" 2>&1 < /dev/null; then cat "$M/log/upgrade"; exit 0; fi
+if microdnf -y --setopt=install_weak_deps=0 ${DETOUR:+--setopt=reposdir="$DETOUR/repos.d"} upgrade "$@" > "$M/log/upgrade" 2>&1 < /dev/null; then cat "$M/log/upgrade"; exit 0; fi
 cat "$M/log/upgrade" >&2
 case $(cat "$M/log/upgrade") in
   *"No package matches"* | *"No match for argument"*) exit 82 ;;
@@ -69,7 +70,7 @@ exit 83
 
 /// tdnf.
 const TDNF: &str = r#"
-run() { tdnf -y --setopt=cachedir="$M/cache" "$@" < /dev/null; }
+run() { tdnf -y --setopt=cachedir="$M/cache" ${DETOUR:+--setopt=reposdir="$DETOUR/repos.d"} "$@" < /dev/null; }
 if ! run --refresh makecache > "$M/log/update" 2>&1; then cat "$M/log/update" >&2; exit 81; fi
 run --downloadonly update "$@" > "$M/log/plan" 2>&1 || { cat "$M/log/plan" >&2; exit 82; }
 case $(cat "$M/log/plan") in *"not found or not installed"* | *"No matching packages"*) cat "$M/log/plan" >&2; exit 82 ;; esac
@@ -78,13 +79,28 @@ run update "$@" || exit 83
 
 /// zypper. Locks and vendors are those of the image; 100 to 103 are success with something to say.
 const ZYPPER: &str = r#"
-run() { zypper --non-interactive --cache-dir "$M/cache" "$@" < /dev/null; }
+run() { zypper --non-interactive --cache-dir "$M/cache" ${DETOUR:+--reposd-dir "$DETOUR/repos.d"} "$@" < /dev/null; }
 if ! run refresh > "$M/log/update" 2>&1; then cat "$M/log/update" >&2; exit 81; fi
 run install --no-recommends --dry-run "$@" > "$M/log/plan" 2>&1 || code=$?
 case ${code:-0} in 0 | 10[0-3]) ;; *) cat "$M/log/plan" >&2; exit 82 ;; esac
 code=0
 run install --no-recommends "$@" || code=$?
 case $code in 0 | 10[0-3]) ;; *) exit 83 ;; esac
+"#;
+
+/// Has rpm know the operator's keys while the upgrade runs: what the tool takes into the database of keys goes again.
+const KEYS: &str = r#"
+if [ -n "${DETOUR:-}" ] && ls "$DETOUR"/key-* > /dev/null 2>&1; then
+  command -v rpm > /dev/null || { echo "the image has no rpm that could be given keys" >&2; exit 85; }
+  known=$(rpm --query --queryformat '%{VERSION}-%{RELEASE} ' gpg-pubkey 2> /dev/null) || known=
+  forget() {
+    for key in $(rpm --query --queryformat '%{VERSION}-%{RELEASE} ' gpg-pubkey 2> /dev/null); do
+      case " $known " in *" $key "*) ;; *) rpm --erase "gpg-pubkey-$key" ;; esac
+    done
+  }
+  trap forget EXIT
+  rpm --import "$DETOUR"/key-* || exit 85
+fi
 "#;
 
 /// A tool of the family.
@@ -138,7 +154,7 @@ fn capability(upgrade: &Upgrade) -> String {
 
 impl Recipe for Rpm {
     fn upgrade(&self, image: &State, plan: &Plan, run: &str) -> Option<Exec> {
-        let script = format!("set -eu\numask 022\nmkdir -p \"$M/log/state\"\n{}", self.script?);
+        let script = format!("set -eu\numask 022\nmkdir -p \"$M/log/state\"\n{KEYS}{}", self.script?);
         let cache = format!(
             "patchport-{}-cache-{}-{}",
             self.program, plan.platform.architecture, plan.cache

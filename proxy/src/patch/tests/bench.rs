@@ -11,7 +11,7 @@ use patchport_kit::image::Pulled;
 use tokio::time::Instant;
 
 use super::super::*;
-use crate::index::fetch::Fetcher;
+use crate::index::Indexes;
 use crate::route::Place;
 use crate::store::memory::MemoryStore;
 use crate::tasks::Tasks;
@@ -164,10 +164,11 @@ fn parts(
     tasks: &Tasks,
     scratch: &std::path::Path,
 ) -> Parts {
-    let fetcher = Fetcher::new(vec![]).unwrap();
-    let depot = Depot::new(Arc::new(fetcher), Arc::clone(blobs), tasks.clone());
+    let indexes = Indexes::new(vec![], scratch.join("indexes"), tasks).unwrap();
+    let depot = Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(blobs), tasks.clone());
     Parts {
         depot,
+        indexes,
         catalog: catalog.clone(),
         resolver: Arc::new(Resolver::new(catalog.clone(), Duration::from_secs(3600), tasks.clone())),
         library: Arc::new(Library::new(catalog.clone(), Arc::clone(blobs))),

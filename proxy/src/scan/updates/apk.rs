@@ -146,7 +146,7 @@ fn is_remote(repository: &Repository) -> bool {
 }
 
 /// apk's word for the machine: what the image says, else what most packages are of.
-fn architecture(inventory: &Inventory, configuration: &Configuration) -> String {
+pub(crate) fn architecture(inventory: &Inventory, configuration: &Configuration) -> String {
     if let Some(own) = configuration.architectures.first() {
         return own.clone();
     }

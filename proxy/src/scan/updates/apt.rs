@@ -226,7 +226,7 @@ fn judge(
 }
 
 /// dpkg's own architecture, by the packages that are there.
-pub(super) fn native<'a, I: Iterator<Item = &'a Installed>>(packages: impl Fn() -> I) -> String {
+pub(crate) fn native<'a, I: Iterator<Item = &'a Installed>>(packages: impl Fn() -> I) -> String {
     let of = |name: &str| packages().find(|package| package.name == name && package.architecture != "all");
     let found = ["dpkg", "libc6", "base-files"].into_iter().find_map(of);
     found
