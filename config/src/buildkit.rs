@@ -1,4 +1,4 @@
-//! `[buildkit]`: which BuildKit patches images.
+//! `[buildkit]`: which BuildKit patches images, and from which sources.
 
 use std::path::PathBuf;
 
@@ -44,6 +44,9 @@ pub struct BuildKit {
     /// PEM file of our client key, with `cert`; `tcp://` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// JSON file of a source policy, in the form of `EXPERIMENTAL_BUILDKIT_SOURCE_POLICY`: which sources may be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_policy: Option<PathBuf>,
 }
 
 impl Default for BuildKit {
@@ -54,6 +57,7 @@ impl Default for BuildKit {
             ca: None,
             cert: None,
             key: None,
+            source_policy: None,
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::route::{Site, Table};
 use crate::scan::Scanners;
 use crate::serve::{Listener, serve};
 use crate::service::Registry;
+use crate::sources::Sources;
 use crate::store::disk::DiskStore;
 use crate::tasks::Tasks;
 use crate::upstream::client::{Client, Settings};
@@ -58,13 +59,13 @@ struct App {
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(config: Config, environment: patch::Environment) -> anyhow::Result<()> {
-    App::start(config, environment).await?.serve().await
+pub async fn run(config: Config, sources: Sources, environment: patch::Environment) -> anyhow::Result<()> {
+    App::start(config, sources, environment).await?.serve().await
 }
 
 impl App {
     /// Opens store and catalog, binds the listeners, and puts the parts together.
-    async fn start(config: Config, environment: patch::Environment) -> anyhow::Result<Self> {
+    async fn start(config: Config, sources: Sources, environment: patch::Environment) -> anyhow::Result<Self> {
         let tasks = Tasks::new();
         let directory = &config.store.dir;
         let store =
@@ -78,15 +79,24 @@ impl App {
         let resolver = Arc::new(Resolver::new(catalog.clone(), config.cache.tag_ttl, tasks.clone()));
         let path = environment.path.clone();
         let state = directory.join("buildkit");
-        let workers = Arc::new(Pool::configured(&config, &state, &environment, &blobs, &scratch, None)?);
+        let workers = Arc::new(Pool::configured(
+            &config,
+            &sources,
+            &state,
+            &environment,
+            &blobs,
+            &scratch,
+            None,
+        )?);
         let builds = Builds::new(directory.join("builds"));
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
-        let indexes = Indexes::new(config.repositories, directory.join("indexes"), &tasks)?;
+        let indexes = Indexes::new(config.repositories, sources.clone(), directory.join("indexes"), &tasks)?;
         let parts = patch::Parts {
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
             depot: Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(&blobs), tasks.clone()),
             indexes: Arc::clone(&indexes),
+            sources,
             blobs,
             library: Arc::clone(&library),
             scanners: Scanners::configured(&config.scan, path.as_deref(), &indexes, &library, &catalog),

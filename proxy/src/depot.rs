@@ -162,6 +162,14 @@ impl Depot {
     /// # Errors
     /// [`DepotError`] names the package or its URL.
     pub async fn fetch(self: &Arc<Self>, package: &Package) -> Result<Digest, DepotError> {
+        // What is in the store need not be fetched, but it must be allowed all the same.
+        if let Some(base) = self.bases(package)?.first() {
+            let failed = |source| DepotError::Fetch {
+                package: label(package),
+                source,
+            };
+            base.admit(&package.path).map_err(failed)?;
+        }
         let key = package.identity.key();
         let known = match &package.identity {
             Identity::File(digest) => Some(digest.clone()),
@@ -184,8 +192,16 @@ impl Depot {
     /// Where a package is, as it may be shown.
     pub fn shown(&self, package: &Package) -> String {
         let bases = self.fetcher.bases(&package.repository).unwrap_or_default();
-        let shown = bases.first().map(Base::shown).unwrap_or_default();
-        format!("{shown}{}", package.path)
+        let base = bases.first();
+        base.map_or_else(|| package.path.clone(), |base| base.shown_below(&package.path))
+    }
+
+    fn bases(&self, package: &Package) -> Result<Vec<Base>, DepotError> {
+        let bases = self.fetcher.bases(&package.repository);
+        bases.map_err(|source| DepotError::Fetch {
+            package: label(package),
+            source,
+        })
     }
 
     async fn download(&self, package: &Package) -> Result<Digest, DepotError> {
@@ -193,7 +209,7 @@ impl Depot {
             package: label(package),
             source,
         };
-        let bases = self.fetcher.bases(&package.repository).map_err(failed)?;
+        let bases = self.bases(package)?;
         let mut missing = None;
         for base in &bases {
             // A server that sends a byte now and then never stalls.

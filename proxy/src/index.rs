@@ -25,6 +25,7 @@ use self::fetch::{FetchError, Fetcher};
 use self::files::Files;
 use self::keeper::Keeper;
 use self::rpm::Rpm;
+use crate::sources::Sources;
 use crate::tasks::Tasks;
 
 /// The indexes of all families.
@@ -41,12 +42,15 @@ pub struct Indexes {
 }
 
 impl Indexes {
-    /// Nothing yet. Repositories are reached as the table says, files kept in `folder`.
+    /// Nothing yet. Repositories are reached as the table and the source policy say, files kept in `folder`.
     ///
     /// # Errors
     /// When the table cannot be used.
-    pub fn new(table: Vec<Repository>, folder: PathBuf, tasks: &Tasks) -> anyhow::Result<Arc<Self>> {
-        let (fetcher, files) = (Arc::new(Fetcher::new(table)?), Arc::new(Files::new(folder.clone())));
+    pub fn new(table: Vec<Repository>, sources: Sources, folder: PathBuf, tasks: &Tasks) -> anyhow::Result<Arc<Self>> {
+        let (fetcher, files) = (
+            Arc::new(Fetcher::new(table, sources)?),
+            Arc::new(Files::new(folder.clone())),
+        );
         Ok(Arc::new(Self {
             apk: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
             apt: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),

@@ -29,6 +29,7 @@ pub mod route;
 pub mod scan;
 pub mod serve;
 pub mod service;
+pub mod sources;
 pub mod store;
 pub mod subject;
 pub mod tasks;

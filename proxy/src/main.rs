@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use patchport::cli::patch::arguments::{Arguments, platform};
+use patchport::respond::chain;
+use patchport::sources::Sources;
 use patchport::{app, cli, limits, patch, telemetry};
 use patchport_config::{Config, Selection};
 use patchport_oci::Platform;
@@ -107,9 +109,10 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Version => print(concat!("patchport ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Check(source) => match source.load() {
-            Ok(config) => match telemetry::filter(&config.log) {
-                Ok(_) => print(&config.render()),
-                Err(error) => complain(&error.to_string(), USAGE),
+            Ok(config) => match (telemetry::filter(&config.log), sources(&config)) {
+                (Ok(_), Ok(_)) => print(&config.render()),
+                (Err(error), _) => complain(&error.to_string(), USAGE),
+                (_, Err(error)) => complain(&error, USAGE),
             },
             Err(error) => complain(&error.to_string(), USAGE),
         },
@@ -126,7 +129,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// The source policy that a configuration names.
+fn sources(config: &Config) -> Result<Sources, String> {
+    let read = Sources::read(config.buildkit.source_policy.as_deref());
+    read.map_err(|error| format!("buildkit.source_policy: {}", chain(&error)))
+}
+
 fn serve(config: Config) -> ExitCode {
+    let sources = match sources(&config) {
+        Ok(sources) => sources,
+        Err(error) => return complain(&error, USAGE),
+    };
     if let Err(error) = telemetry::start(&config.log) {
         return complain(&error.to_string(), USAGE);
     }
@@ -135,7 +148,7 @@ fn serve(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), 1),
     };
-    match runtime.block_on(app::run(config, environment())) {
+    match runtime.block_on(app::run(config, sources, environment())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&format!("{error:#}"), 1),
     }
@@ -162,10 +175,17 @@ fn patch_images(arguments: &Arguments) -> ExitCode {
         Err(error) => return complain(&format!("{error:#}"), USAGE),
     };
     let own = own.or_else(|| std::env::var_os("PATCHPORT_CONFIG").map(PathBuf::from));
-    let config = match (Source { config: own }).load() {
+    let mut config = match (Source { config: own }).load() {
         Ok(config) => config,
         Err(error) => return complain(&error.to_string(), USAGE),
     };
+    // Where BuildKit's own clients look for one.
+    if let Some(file) = std::env::var_os("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY").filter(|file| !file.is_empty()) {
+        config.buildkit.source_policy = Some(file.into());
+    }
+    if let Err(error) = sources(&config) {
+        return complain(&error, USAGE);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), 1),

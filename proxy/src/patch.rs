@@ -25,6 +25,7 @@ use crate::plan::{NoPlan, Plan};
 use crate::resolve::{ResolveError, Resolver};
 use crate::route::Place;
 use crate::scan::{ScanError, Scanners};
+use crate::sources::{SourceError, Sources};
 use crate::store::StoreError;
 
 pub mod buildkit;
@@ -246,6 +247,9 @@ pub enum PatchError {
     /// What is outdated in it cannot be told.
     #[error(transparent)]
     Scan(#[from] ScanError),
+    /// The operator's source policy has it otherwise.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// There is no plan for it.
     #[error(transparent)]
     NoPlan(#[from] NoPlan),
@@ -321,6 +325,7 @@ impl PatchError {
             | Self::Unsupported(_)
             | Self::EndOfLife { .. }
             | Self::NoPlan(_)
+            | Self::Source(_)
             | Self::Scan(_) => true,
             Self::Late
             | Self::NoWorker { .. }
@@ -393,6 +398,8 @@ pub struct Parts {
     pub scanners: Scanners,
     /// How package repositories are reached.
     pub indexes: Arc<Indexes>,
+    /// Which sources may be used.
+    pub sources: Sources,
     /// Where packages come from.
     pub depot: Arc<Depot>,
     /// What makes layers.

@@ -22,11 +22,12 @@ pub use tool::Tool;
 /// Raised whenever the same plan would give another layer: keys change with it.
 const RECIPE: u32 = 5;
 /// Words in the name of choices, after the selection: where major upgrades are allowed, where an emulator may be used, where only
-/// what is maintained is patched, and which platforms are patched.
+/// what is maintained is patched, which platforms are patched, and under which source policy.
 const MAJOR: &str = "major";
 const EMULATED: &str = "emulated";
 const MAINTAINED: &str = "maintained";
 const PLATFORMS: &str = "platforms=";
+const POLICY: &str = "policy=";
 
 /// What to do to one image.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -110,6 +111,8 @@ pub struct Choices {
     pub emulation: bool,
     /// Whether only images of distributions are patched that are still maintained.
     pub maintained: bool,
+    /// What tells the source policy that this was decided under from others; nothing where there is none.
+    pub policy: Option<u64>,
 }
 
 impl Choices {
@@ -124,8 +127,13 @@ impl Choices {
             platforms: Platforms::ALL,
             emulation: false,
             maintained: false,
+            policy: None,
         };
         for word in words {
+            if let Some(mark) = word.strip_prefix(POLICY) {
+                choices.policy = Some(u64::from_str_radix(mark, 16).ok()?);
+                continue;
+            }
             match word.strip_prefix(PLATFORMS) {
                 Some(names) => choices.platforms = Platforms::named(names.split(',')).ok()?,
                 None if word == MAJOR => choices.major_upgrades = true,
@@ -147,7 +155,14 @@ impl Choices {
             platforms: terms.platforms,
             emulation: terms.emulation == Emulation::Allow,
             maintained: terms.end_of_life == EndOfLife::Fail,
+            policy: None,
         }
+    }
+
+    /// The same under a source policy.
+    #[must_use]
+    pub fn under(self, policy: Option<u64>) -> Self {
+        Self { policy, ..self }
     }
 
     /// Whether a platform is one that is to be patched.
@@ -172,6 +187,9 @@ impl fmt::Display for Choices {
         }
         if !self.platforms.is_all() {
             write!(f, " {PLATFORMS}{}", self.platforms)?;
+        }
+        if let Some(mark) = self.policy {
+            write!(f, " {POLICY}{mark:016x}")?;
         }
         Ok(())
     }

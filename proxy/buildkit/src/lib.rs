@@ -14,6 +14,7 @@ pub mod llb;
 mod progress;
 mod session;
 mod solve;
+pub mod source_policy;
 mod stream;
 mod tls;
 
@@ -25,11 +26,12 @@ pub use container::{Container, Runner};
 pub use daemon::Error as DaemonError;
 pub use docker::DockerOptions;
 pub use progress::{LogLine, Progress};
-pub use session::secrets::{MAX_SECRET, Secrets};
 pub use session::content::{ByteStream, Content, Error as ContentError, Ingest};
+pub use session::secrets::{MAX_SECRET, Secrets};
 pub use solve::error::{Error as SolveError, Kind as SolveErrorKind};
 pub use solve::exporter::{Compression, Exporter};
 pub use solve::{Solve, Solved};
+pub use source_policy::SourcePolicy;
 pub use tls::{Error as TlsError, Tls};
 
 /// The largest gRPC message in either direction, in bytes: above BuildKit's own limit of 16 MiB, because a status

@@ -218,6 +218,19 @@ impl Definition {
         digest(&self.to_bytes())
     }
 
+    /// The identifiers of the sources that the session's content serves.
+    pub(crate) fn served(&self) -> impl Iterator<Item = String> {
+        let ops = self
+            .0
+            .def
+            .iter()
+            .filter_map(|bytes| pb::Op::decode(&bytes[..]).ok()?.op);
+        ops.filter_map(|op| match op {
+            pb::op::Op::Source(source) if source.identifier.starts_with("oci-layout://") => Some(source.identifier),
+            _ => None,
+        })
+    }
+
     pub(crate) fn to_wire(&self) -> pb::Definition {
         self.0.clone()
     }

@@ -132,7 +132,13 @@ fn announce(metadata: &mut tonic::metadata::MetadataMap, id: &str) -> Result<(),
         "x-docker-expose-session-sharedkey",
         tonic::metadata::MetadataValue::from_static(""),
     );
-    for method in [service::INFO, service::READ, service::WRITE, health::CHECK, secrets::READ] {
+    for method in [
+        service::INFO,
+        service::READ,
+        service::WRITE,
+        health::CHECK,
+        secrets::READ,
+    ] {
         let value = tonic::metadata::MetadataValue::from_static(method);
         metadata.append("x-docker-expose-session-grpc-method", value);
     }

@@ -24,6 +24,7 @@ use crate::progress::{Progress, Tracker};
 use crate::session::Session;
 use crate::session::content::Content;
 use crate::session::secrets::Secrets;
+use crate::source_policy::SourcePolicy;
 use error::Error;
 use exporter::Exporter;
 
@@ -46,6 +47,8 @@ pub struct Solve {
     pub content: Arc<dyn Content>,
     /// What the graph's commands mount as secrets, by id.
     pub secrets: Secrets,
+    /// Which sources may be used. Those that the content serves are not BuildKit's to judge: whoever serves them has.
+    pub source_policy: Option<SourcePolicy>,
     /// The limit from the first attempt to connect to the result. The command is killed at it, and v0.32.2 keeps the
     /// half-done file system until it is restarted, so this should be the only reason to give a solve up.
     pub timeout: Duration,
@@ -220,6 +223,10 @@ fn request(solve: &Solve, session: &str) -> wire::SolveRequest {
     wire::SolveRequest {
         r#ref: uuid::Uuid::new_v4().simple().to_string(),
         definition: Some(solve.definition.to_wire()),
+        source_policy: solve
+            .source_policy
+            .as_ref()
+            .map(|policy| policy.to_wire(solve.definition.served())),
         session: session.to_owned(),
         // Daemons before v0.13 read only the old pair of fields, later ones prefer the list.
         exporter_deprecated: exporter.r#type.clone(),

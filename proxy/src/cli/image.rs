@@ -22,6 +22,7 @@ use crate::library::Library;
 use crate::resolve::Resolver;
 use crate::route::{Place, Site};
 use crate::scan::{Scanners, Subject};
+use crate::sources::Sources;
 use crate::store::disk::DiskStore;
 use crate::subject::{is_linux, subject};
 use crate::tasks::Tasks;
@@ -44,6 +45,8 @@ pub struct Workbench {
     pub scanners: Scanners,
     pub(super) blobs: Arc<Blobs>,
     pub(super) indexes: Arc<Indexes>,
+    /// Which sources may be used.
+    pub(super) sources: Sources,
     /// Where a patch layer is written on its way.
     pub(super) scratch: PathBuf,
     pub(super) config: Config,
@@ -90,8 +93,10 @@ impl Workbench {
         let blobs = Arc::new(Blobs::new(Arc::new(store), tasks.clone()));
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
         let resolver = Arc::new(Resolver::new(catalog.clone(), config.cache.tag_ttl, tasks.clone()));
+        let sources = Sources::read(config.buildkit.source_policy.as_deref())?;
         let indexes = Indexes::new(
             config.repositories.clone(),
+            sources.clone(),
             kept_folder(&config, folder.path(), "indexes"),
             &tasks,
         )?;
@@ -103,6 +108,7 @@ impl Workbench {
             scanners,
             blobs,
             indexes,
+            sources,
             scratch,
             config,
             tasks,

@@ -93,6 +93,7 @@ pub async fn run(
             // Who names a platform wants it, however long that takes.
             emulation: !arguments.platform.is_empty(),
             maintained: arguments.exit_on_eol,
+            policy: None,
         },
         dry_run: arguments.dry_run,
         ignore_errors: arguments.ignore_errors,

@@ -138,6 +138,7 @@ fn fails(subject: &Subject, findings: Option<&Findings>, selection: Selection) -
         platforms: patchport_config::Platforms::ALL,
         emulation: false,
         maintained: false,
+        policy: None,
     };
     let target = Target {
         image: &subject.manifest.digest,

@@ -103,6 +103,7 @@ impl Case {
             platforms: Platforms::ALL,
             emulation: false,
             maintained: false,
+            policy: None,
         };
         plan::plan(&self.before, &self.findings, target, choices).unwrap()
     }

@@ -17,6 +17,7 @@ use crate::depot::Depot;
 use crate::index::Indexes;
 use crate::patch::{EngineError, Parts};
 use crate::scan::Scanners;
+use crate::sources::Sources;
 use crate::store::memory::MemoryStore;
 use crate::tasks::Tasks;
 use crate::testing::images::{debian, upgrade};
@@ -79,11 +80,12 @@ impl Bench {
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
         // Upstream is asked each time: the tests move tags and take upstream down.
         let resolver = Arc::new(Resolver::new(catalog.clone(), Duration::ZERO, tasks.clone()));
-        let indexes = Indexes::new(vec![], scratch.path().join("indexes"), &tasks).unwrap();
+        let indexes = Indexes::new(vec![], Sources::default(), scratch.path().join("indexes"), &tasks).unwrap();
         let depot = Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(&blobs), tasks.clone());
         let parts = Parts {
             depot,
             indexes,
+            sources: Sources::default(),
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
             blobs,

@@ -17,6 +17,7 @@ use url::Url;
 use crate::net::connect::{self, GuardedResolver, TlsError};
 use crate::net::origin::Origin;
 use crate::respond::chain;
+use crate::sources::{SourceError, Sources};
 
 const AGENT: &str = concat!("patchport/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 5;
@@ -30,11 +31,19 @@ pub struct Fetcher {
     entries: Vec<Entry>,
     /// For repositories that the table does not name.
     unlisted: reqwest::Client,
+    judge: Judge,
 }
 
 /// An entry of the operator's table, and how to reach what it is about.
 struct Entry {
     settings: Arc<Repository>,
+    client: reqwest::Client,
+}
+
+/// Which files may be fetched at all, and how what the operator has instead is reached.
+#[derive(Clone, Debug)]
+struct Judge {
+    sources: Sources,
     client: reqwest::Client,
 }
 
@@ -47,6 +56,7 @@ pub struct Base {
     /// What the operator says of it.
     settings: Option<Arc<Repository>>,
     credentials: Option<Credentials>,
+    judge: Judge,
 }
 
 /// What a server said of a file, to ask later whether it has changed.
@@ -106,6 +116,9 @@ pub enum FetchError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The operator's source policy has it otherwise.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// It leads where it must not.
     #[error("{url} is not read: {reason}; a [[repository]] entry that matches it would allow it")]
     Untrusted {
@@ -122,7 +135,11 @@ impl FetchError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            Self::Url { .. } | Self::Missing { .. } | Self::TooLarge { .. } | Self::Untrusted { .. } => false,
+            Self::Url { .. }
+            | Self::Missing { .. }
+            | Self::TooLarge { .. }
+            | Self::Source(_)
+            | Self::Untrusted { .. } => false,
         }
     }
 
@@ -133,11 +150,11 @@ impl FetchError {
 }
 
 impl Fetcher {
-    /// A fetcher that obeys the operator's table.
+    /// A fetcher that obeys the operator's table and source policy.
     ///
     /// # Errors
     /// When a certificate or proxy cannot be used.
-    pub fn new(table: Vec<Repository>) -> anyhow::Result<Self> {
+    pub fn new(table: Vec<Repository>, sources: Sources) -> anyhow::Result<Self> {
         let entries = table.into_iter().map(|settings| {
             let client = client(&settings).map_err(|error| {
                 let prefix = settings.prefixes.first().map(ToString::to_string).unwrap_or_default();
@@ -149,6 +166,10 @@ impl Fetcher {
         Ok(Self {
             entries: entries.collect::<anyhow::Result<_>>()?,
             unlisted: builder(None, false)?.build()?,
+            judge: Judge {
+                sources,
+                client: builder(None, true)?.build()?,
+            },
         })
     }
 
@@ -173,6 +194,7 @@ impl Fetcher {
             client: self.unlisted.clone(),
             settings: None,
             credentials: None,
+            judge: self.judge.clone(),
         }])
     }
 
@@ -189,11 +211,12 @@ impl Fetcher {
                 continue;
             };
             let base = |url: &str, credentials: Option<&Credentials>| {
-                Ok(Base {
+                Ok::<_, FetchError>(Base {
                     url: parse(url)?,
                     client: entry.client.clone(),
                     settings: Some(Arc::clone(settings)),
                     credentials: credentials.cloned(),
+                    judge: self.judge.clone(),
                 })
             };
             let below = |root: &patchport_config::Url| format!("{root}/{rest}");
@@ -253,6 +276,13 @@ impl Base {
         shown(&self.url)
     }
 
+    /// The URL that a file below it is fetched from, as it may be shown.
+    pub fn shown_below(&self, path: &str) -> String {
+        let url = self.below(path);
+        let to = url.as_ref().ok().and_then(|url| Some(self.judged(url).ok()?.0));
+        to.map_or_else(|| format!("{}{path}", self.shown()), |url| shown(&url))
+    }
+
     /// Fetches a file below it of at most `limit` bytes, unless it is as `known` says.
     ///
     /// # Errors
@@ -261,6 +291,14 @@ impl Base {
         let url = self.below(path)?;
         let whole = tokio::time::timeout(WHOLE, self.read(&url, limit, known)).await;
         whole.unwrap_or_else(|_| Err(unreachable(&url, format!("it was not here within {WHOLE:?}"))))
+    }
+
+    /// Whether a file below it may be used, wherever it was fetched from.
+    ///
+    /// # Errors
+    /// [`FetchError`] names the URL.
+    pub fn admit(&self, path: &str) -> Result<(), FetchError> {
+        self.judged(&self.below(path)?).map(drop)
     }
 
     /// Begins to fetch a file below it of at most `limit` bytes, which need not fit into memory.
@@ -287,6 +325,21 @@ impl Base {
             });
         }
         Ok(url)
+    }
+
+    /// Where a file is fetched, and with what: where the operator's source policy says.
+    fn judged(&self, url: &Url) -> Result<(Url, &reqwest::Client), FetchError> {
+        let mut bare = url.clone();
+        let _ = bare.set_username("");
+        let _ = bare.set_password(None);
+        let Some(to) = self.judge.sources.file(bare.as_str())? else {
+            return Ok((url.clone(), &self.client));
+        };
+        let to = Url::parse(&to).map_err(|_| FetchError::Url {
+            url: to.chars().take(200).collect(),
+        })?;
+        let is_home = origin(&to)? == origin(url)?;
+        Ok((to, if is_home { &self.client } else { &self.judge.client }))
     }
 
     async fn read(&self, url: &Url, limit: usize, known: Option<&Validators>) -> Result<Answer, FetchError> {
@@ -326,9 +379,9 @@ impl Base {
     /// Sends the request and follows redirects, without credentials as soon as the origin changes.
     async fn followed(&self, url: &Url, known: Option<&Validators>) -> Result<Response, FetchError> {
         let home = origin(url)?;
-        let mut next = url.clone();
+        let (mut next, client) = self.judged(url)?;
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.client.get(next.clone()).headers(conditions(known));
+            let mut request = client.get(next.clone()).headers(conditions(known));
             if let Some(user) = self
                 .credentials
                 .as_ref()

@@ -26,6 +26,7 @@ use super::{Base, Detour, Engine, EngineError, Environment, Order, Platforms, Ra
 use crate::blobs::Blobs;
 use crate::plan::{Plan, Tool};
 use crate::respond::chain;
+use crate::sources::Sources;
 
 /// The largest file that an upgrade may write, in bytes: an image that fills the disk is stopped before its time is over.
 const MAX_FILE: i64 = 4 << 30;
@@ -40,6 +41,7 @@ pub struct BuildKit {
     scratch: std::path::PathBuf,
     timeout: Duration,
     watch: Option<Watch>,
+    sources: Sources,
 }
 
 /// Why BuildKit cannot be set up.
@@ -93,7 +95,15 @@ impl BuildKit {
             scratch: scratch.to_owned(),
             timeout,
             watch: None,
+            sources: Sources::default(),
         })
+    }
+
+    /// The same, under a source policy.
+    #[must_use]
+    pub fn judged(mut self, sources: Sources) -> Self {
+        self.sources = sources;
+        self
     }
 
     /// The same, watched.
@@ -190,12 +200,19 @@ fn own_tool(recipe: &dyn Recipe, image: &State, plan: &Plan, base: &Base) -> Res
     let Some(exec) = recipe.upgrade(image, plan, &run()).filter(|_| base.own_tool) else {
         return Ok(None);
     };
-    let detour = base.detour.as_ref().map_err(|reason| EngineError::Upgrade { reason: reason.clone() })?;
+    let detour = base
+        .detour
+        .as_ref()
+        .map_err(|reason| EngineError::Upgrade { reason: reason.clone() })?;
     if detour.is_empty() {
         return Ok(Some(exec));
     }
-    let exec = detour.variables().fold(exec.env("DETOUR", DETOUR), |exec, (name, value)| exec.env(name, value));
-    Ok(Some(detour.paths().fold(exec, |exec, path| exec.secret(format!("{DETOUR}/{path}"), path))))
+    let exec = detour
+        .variables()
+        .fold(exec.env("DETOUR", DETOUR), |exec, (name, value)| exec.env(name, value));
+    Ok(Some(detour.paths().fold(exec, |exec, path| {
+        exec.secret(format!("{DETOUR}/{path}"), path)
+    })))
 }
 
 impl BuildKit {
@@ -217,6 +234,7 @@ impl BuildKit {
             exporter: Exporter::new(Compression::Uncompressed).config(&String::from_utf8_lossy(&base.config)),
             content: Arc::clone(&content) as Arc<dyn patchport_buildkit::Content>,
             secrets: base.detour.as_ref().map(Detour::secrets).unwrap_or_default(),
+            source_policy: self.sources.policy().cloned(),
             timeout: self.timeout,
         };
         let told = |event: Progress| {

@@ -40,7 +40,9 @@ pub struct Detour {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DetourError {
     /// The tool has no way to do it.
-    #[error("the image's {tool} cannot be told what [[repository]] says: {reason}; let Patchport fetch the packages (`patch.packages = \"fetched\"`)")]
+    #[error(
+        "the image's {tool} cannot be told what [[repository]] says: {reason}; let Patchport fetch the packages (`patch.packages = \"fetched\"`)"
+    )]
     Cannot {
         /// The tool.
         tool: Tool,
@@ -192,9 +194,14 @@ impl Draft<'_> {
             return Err(self.cannot("it takes one `proxy` for all repositories of an image, and there are several"));
         }
         if let Some(proxy) = proxies.first() {
-            if let Some(host) = uses.iter().find(|used| used.proxy.is_some() && direct.contains(&used.host)) {
+            if let Some(host) = uses
+                .iter()
+                .find(|used| used.proxy.is_some() && direct.contains(&used.host))
+            {
                 let host = &host.host;
-                return Err(self.cannot(format!("it reaches all repositories of {host} through one `proxy`, or none")));
+                return Err(self.cannot(format!(
+                    "it reaches all repositories of {host} through one `proxy`, or none"
+                )));
             }
             for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
                 self.detour.variables.insert(name, (*proxy).clone());
@@ -204,8 +211,11 @@ impl Draft<'_> {
                 self.detour.variables.insert(name, direct.join(","));
             }
         }
-        let authorities: BTreeSet<&Option<String>> =
-            uses.iter().filter(|used| used.https).map(|used| &used.authority).collect();
+        let authorities: BTreeSet<&Option<String>> = uses
+            .iter()
+            .filter(|used| used.https)
+            .map(|used| &used.authority)
+            .collect();
         if authorities.len() > 1 {
             return Err(self.cannot("it takes one `ca` for all repositories of an image"));
         }
@@ -304,7 +314,9 @@ async fn read(path: &Path) -> Result<Vec<u8>, DetourError> {
         path: path.display().to_string(),
         reason,
     };
-    let file = tokio::fs::File::open(path).await.map_err(|error| failed(error.to_string()))?;
+    let file = tokio::fs::File::open(path)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     let mut bytes = Vec::new();
     let mut limited = file.take(MAX_SECRET as u64 + 1);
     limited
@@ -312,7 +324,9 @@ async fn read(path: &Path) -> Result<Vec<u8>, DetourError> {
         .await
         .map_err(|error| failed(error.to_string()))?;
     if bytes.len() > MAX_SECRET {
-        return Err(failed(format!("it has more than {MAX_SECRET} bytes, which BuildKit takes no secret of")));
+        return Err(failed(format!(
+            "it has more than {MAX_SECRET} bytes, which BuildKit takes no secret of"
+        )));
     }
     Ok(bytes)
 }

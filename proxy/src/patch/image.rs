@@ -13,8 +13,8 @@ use patchport_packages::{Findings, Inventory};
 use super::job::{Made, Patcher};
 use super::roster::Watched;
 use super::{
-    Base, Detour, EngineError, Order, PackageFile, Packages, Parts, PatchError, PatchLayer, Platforms, RawLayer, direct,
-    finish,
+    Base, Detour, EngineError, Order, PackageFile, Packages, Parts, PatchError, PatchLayer, Platforms, RawLayer,
+    direct, finish,
 };
 use crate::assemble;
 use crate::catalog::{Decision, Planned, Verdict};
@@ -210,6 +210,7 @@ impl Patcher {
         urgency: &Urgency,
     ) -> Result<Option<PatchLayer>, PatchError> {
         let Some(plan) = plan else { return Ok(None) };
+        self.admit(subject).await?;
         let (plan, subject) = (plan.clone(), subject.clone());
         // A run that may not be emulated is none for those who would have it so, and the other way round.
         let key = (plan.key(), choices.emulation);
@@ -230,6 +231,32 @@ impl Patcher {
             () = urgency.raised() => theirs.raise(),
         }
         Ok(Some(made.await??))
+    }
+
+    /// Whether the source policy lets the image be patched.
+    async fn admit(&self, subject: &Subject) -> Result<(), PatchError> {
+        let sources = &self.parts.sources;
+        if sources.policy().is_none() {
+            return Ok(());
+        }
+        let Subject {
+            place, manifest, index, ..
+        } = subject;
+        let root = index.as_ref().unwrap_or(&manifest.digest);
+        let tags = self.parts.catalog.ways_to(place, root).await?;
+        let digests: Vec<&Digest> = index.iter().chain([&manifest.digest]).collect();
+        Ok(sources.admit_image(place, &tags, &digests)?)
+    }
+
+    /// Where packages may come from: who cannot be judged fetches none.
+    fn package_source(&self) -> Result<PackageSource, PatchError> {
+        match self.settings.packages {
+            choice if !self.parts.sources.restrict_files() => Ok(choice),
+            PackageSource::Image => Err(PatchError::Unsupported(
+                "the source policy is about files of package repositories, and nobody judges what the image's own tool fetches: `patch.packages = \"image\"` cannot be kept to".to_owned(),
+            )),
+            PackageSource::Auto | PackageSource::Fetched => Ok(PackageSource::Fetched),
+        }
     }
 
     /// What the scanners find, and what that comes to; a failure where only what is maintained may be patched, and this is not.
@@ -258,6 +285,9 @@ impl Patcher {
             && (plan.upgrades.iter().all(|upgrade| upgrade.exact) || self.is_recent(made_at))
             && self.parts.blobs.stored(&layer.digest).await?.is_some()
         {
+            for file in &layer.packages {
+                self.parts.sources.file(&file.url)?;
+            }
             return Ok(layer);
         }
         if plan.tool == Tool::Fragments {
@@ -272,7 +302,7 @@ impl Patcher {
             place: subject.place.clone(),
             detour: self.detour(&plan, &subject).await?,
             packages: packages.map(Arc::new),
-            own_tool: self.settings.packages != PackageSource::Fetched,
+            own_tool: self.package_source()? != PackageSource::Fetched,
         };
         let workers = self.parts.engine.platforms().await?;
         if !workers.allow(&plan.platform, order.emulation) {
@@ -323,9 +353,14 @@ impl Patcher {
 
     /// What the image's own tool is told of its repositories, or in words why it cannot be told that.
     async fn detour(&self, plan: &Plan, subject: &Subject) -> Result<Result<Detour, String>, PatchError> {
-        let Parts { library, catalog, indexes, .. } = &self.parts;
+        let Parts {
+            library,
+            catalog,
+            indexes,
+            ..
+        } = &self.parts;
         let fetcher = indexes.fetcher();
-        if self.settings.packages == PackageSource::Fetched || !fetcher.has_table() {
+        if self.package_source()? == PackageSource::Fetched || !fetcher.has_table() {
             return Ok(Ok(Detour::default()));
         }
         let files = inspect::files(&subject.manifest, &subject.place, library, catalog).await?;
@@ -338,14 +373,14 @@ impl Patcher {
 
     /// The packages of a plan, fetched; nothing when the image's own tool is to fetch them.
     async fn packages(&self, plan: &Plan, subject: &Subject) -> Result<Option<Packages>, PatchError> {
-        let choice = self.settings.packages;
+        let choice = self.package_source()?;
         if choice == PackageSource::Image {
             return Ok(None);
         }
         let must = choice == PackageSource::Fetched;
         let Some(supply) = self.parts.scanners.packages(subject, &plan.upgrades).await else {
             let needs_more = || {
-                let reason = "the package indexes do not say all that its upgrades need, and `patch.packages = \"fetched\"` keeps the image's own tool from finding out";
+                let reason = "the package indexes do not say all that its upgrades need, and `patch.packages = \"fetched\"`, or a source policy about package repositories, keeps the image's own tool from finding out";
                 Err(PatchError::Unsupported(reason.to_owned()))
             };
             return if must { needs_more() } else { Ok(None) };

@@ -74,7 +74,7 @@ impl Patcher {
         terms: &Terms,
         deadline: Instant,
     ) -> Result<Manifest, PatchError> {
-        let choices = Choices::new(terms, &self.settings);
+        let choices = Choices::new(terms, &self.settings).under(self.parts.sources.mark());
         let key = (place.to_string(), original.digest.clone(), choices.to_string());
         let decision = match self.known(place, &key).await? {
             // One that is not whole is due as soon as its failure has paused.

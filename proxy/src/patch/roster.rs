@@ -103,6 +103,10 @@ impl Patcher {
             let Some(choices) = Choices::parse(&decided.choices, &self.settings) else {
                 continue;
             };
+            // What was decided under another source policy is decided anew when it is asked for.
+            if choices.policy != self.parts.sources.mark() {
+                continue;
+            }
             let images = self.watched(&decided.decision).await?;
             let key = (place.to_string(), decided.source, decided.choices);
             self.roster.put(key, &place, choices, images);

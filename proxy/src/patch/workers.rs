@@ -21,6 +21,7 @@ use super::buildkit::{BuildKit, SetupError, Watch};
 use super::{Base, Engine, EngineError, Environment, Order, Platforms, RawLayer};
 use crate::blobs::Blobs;
 use crate::plan::Plan;
+use crate::sources::Sources;
 
 mod health;
 mod queue;
@@ -89,6 +90,7 @@ impl Pool {
     /// [`SetupError`] when an address or the certificates are not usable.
     pub fn configured(
         config: &config::Config,
+        sources: &Sources,
         state: &Path,
         environment: &Environment,
         blobs: &Arc<Blobs>,
@@ -98,6 +100,7 @@ impl Pool {
         let (settings, limit) = (&config.buildkit, config.patch.timeout);
         let workers = settings.address.iter().map(|address| {
             let engine = BuildKit::new(settings, address, limit, state, environment.clone(), blobs, scratch)?;
+            let engine = engine.judged(sources.clone());
             let engine = match watch {
                 Some(watch) => engine.watched(Arc::clone(watch)),
                 None => engine,

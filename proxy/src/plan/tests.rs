@@ -93,6 +93,7 @@ impl Inputs {
                 platforms: Platforms::ALL,
                 emulation: false,
                 maintained: false,
+                policy: None,
             },
         }
     }
@@ -372,6 +373,7 @@ fn choices_have_names_of_their_own_that_can_be_read_back() {
         ("outdated", (false, false, "all")),
         ("fixable:high major", (true, false, "all")),
         ("security emulated", (false, true, "all")),
+        ("outdated policy=00ff00ff00ff00ff", (false, false, "all")),
         (
             "outdated platforms=linux/amd64,linux/arm64",
             (false, false, "linux/amd64,linux/arm64"),
@@ -393,6 +395,7 @@ fn choices_have_names_of_their_own_that_can_be_read_back() {
         "outdated  major",
         "outdated platforms=",
         "outdated platforms=linux/x",
+        "outdated policy=x",
     ] {
         assert!(Choices::parse(text, &settings).is_none(), "{text:?}");
     }

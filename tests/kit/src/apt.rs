@@ -176,6 +176,16 @@ impl Repository {
         file.unwrap_or_else(|| panic!("{path} is not there")).1.clone()
     }
 
+    /// What finds its files for somebody else who serves them.
+    pub(crate) fn reader(&self) -> impl Fn(&str) -> Option<Bytes> + Clone + Send + Sync + 'static + use<> {
+        let content = Arc::clone(&self.content);
+        move |path| {
+            let content = content.lock().unwrap();
+            let file = content.files.iter().find(|(name, _)| name == path);
+            file.map(|(_, bytes)| bytes.clone())
+        }
+    }
+
     /// Serves no file any more whose path contains `part`.
     pub fn remove(&self, part: &str) {
         self.content

@@ -18,6 +18,7 @@ pub mod client;
 pub mod debian;
 pub mod distroless;
 pub mod docker;
+pub mod front;
 pub mod image;
 pub mod mirror;
 pub mod process;

@@ -46,7 +46,9 @@ fn plan() -> Solve {
         definition: state.definition(),
         exporter: Exporter::default(),
         content: Arc::new(Empty),
-        secrets: Secrets::default(),        timeout: Duration::from_secs(2),
+        secrets: Secrets::default(),
+        source_policy: None,
+        timeout: Duration::from_secs(2),
     }
 }
 

@@ -17,6 +17,7 @@ mod containers;
 mod daemon;
 mod faults;
 mod image;
+mod policies;
 mod solving;
 mod store;
 
@@ -66,7 +67,9 @@ impl Bench {
             definition: state.definition(),
             exporter: Exporter::new(Compression::Uncompressed).config(&self.base.config),
             content: Arc::clone(&self.store) as _,
-            secrets: Secrets::default(),            timeout: Duration::from_secs(60),
+            secrets: Secrets::default(),
+            source_policy: None,
+            timeout: Duration::from_secs(60),
         }
     }
 

@@ -137,3 +137,29 @@ async fn workers_list_the_native_platform_first() {
     assert_eq!(workers[0].labels["org.mobyproject.buildkit.worker.executor"], "oci");
     assert!(!bench.client.info().await.unwrap().version.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_there_for_the_command_alone_and_nothing_of_it_is_left() {
+    let bench = Bench::new().await;
+    let exec = |id: &str| {
+        let script =
+            "cat /dev/kit/login > /dev/null; [ -s /dev/kit/login ]; stat -c %a /dev/kit/login; echo end > /end";
+        bench.sh(script).secret("/dev/kit/login", id).run()
+    };
+    let mut plan = bench.plan(&exec("login"));
+    let secret = bytes::Bytes::from_static(b"kit-secret-canary");
+    plan.secrets = [("login".to_owned(), secret)].into_iter().collect();
+    assert!(!String::from_utf8_lossy(&plan.definition.to_bytes()).contains("canary"));
+    let mut said = String::new();
+    let heard = |event: Progress| said.push_str(&format!("{event:?}"));
+    let solved = bench.client.solve(&plan, heard).await.unwrap();
+    assert!(said.contains("400") && !said.contains("canary"), "{said}");
+    let manifest = bench.store.json(&solved.digest);
+    let layer = bench.store.blob(manifest["layers"][1]["digest"].as_str().unwrap());
+    let left: Vec<_> = paths(&layer).into_iter().filter(|path| !path.ends_with('/')).collect();
+    assert_eq!(left, ["end"]);
+
+    plan.definition = exec("another").definition();
+    let error = bench.client.solve(&plan, |_| ()).await.unwrap_err();
+    assert!(format!("{error:?}").contains("not found"), "{error:?}");
+}

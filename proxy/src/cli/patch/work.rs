@@ -86,6 +86,7 @@ impl Work {
         let config = &bench.config;
         let engine = Pool::configured(
             config,
+            &bench.sources,
             &kept_folder(config, bench.folder.path(), "buildkit-of-patch"),
             &environment,
             &bench.blobs,
@@ -102,6 +103,7 @@ impl Work {
                 bench.tasks.clone(),
             ),
             indexes: Arc::clone(&bench.indexes),
+            sources: bench.sources.clone(),
             blobs: Arc::clone(&bench.blobs),
             library: Arc::clone(&bench.library),
             scanners: bench.scanners.clone(),

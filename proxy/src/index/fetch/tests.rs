@@ -8,6 +8,7 @@ use patchport_config::Config;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::sources::Sources;
 
 /// A server that answers each path so, for as long as the test runs; and what it was asked.
 struct Server {
@@ -45,7 +46,11 @@ impl Server {
 fn fetcher(table: &str, address: SocketAddr) -> Fetcher {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), table.replace("{A}", &address.to_string())).unwrap();
-    Fetcher::new(Config::load(Some(file.path()), []).unwrap().repositories).unwrap()
+    Fetcher::new(
+        Config::load(Some(file.path()), []).unwrap().repositories,
+        Sources::default(),
+    )
+    .unwrap()
 }
 
 const LISTED: &str = "[[repository]]\nmatch = \"{A}\"\n";

@@ -8,6 +8,7 @@ use std::time::Duration;
 use patchport_config::Config;
 
 use super::*;
+use crate::sources::Sources;
 
 /// A root that some key has signed.
 #[derive(Clone, Default)]
@@ -103,7 +104,7 @@ impl Layout for Fake {
 }
 
 fn keeper() -> Arc<Keeper<Fake>> {
-    let fetcher = Fetcher::new(Config::default().repositories).unwrap();
+    let fetcher = Fetcher::new(Config::default().repositories, Sources::default()).unwrap();
     let files = Files::new("/nonexistent".into());
     Keeper::new(Arc::new(fetcher), Arc::new(files), Tasks::new())
 }

@@ -26,7 +26,11 @@ pub(super) async fn draft(draft: &mut Draft<'_>, files: &Files, inventory: &Inve
         };
         is_named = true;
         let index = repository.index_url(&architecture);
-        let sign = index.strip_prefix(folder).unwrap_or_default().trim_start_matches('/').to_owned();
+        let sign = index
+            .strip_prefix(folder)
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned();
         let Some(place) = standing(places, &[sign]).await else {
             continue;
         };

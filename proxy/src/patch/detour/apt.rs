@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use patchport_packages::Inventory;
 use patchport_packages::apt::{self, Configuration, Source};
 use patchport_packages::layer::Files;
-use patchport_packages::Inventory;
 
 use super::{DetourError, Draft, Use, bare, standing};
 use crate::index::fetch::Base;
@@ -23,7 +23,12 @@ pub(super) async fn draft(draft: &mut Draft<'_>, files: &Files, inventory: &Inve
     let (mut lines, mut logins, mut hosts, mut is_named) = (String::new(), String::new(), Hosts::new(), false);
     for source in &configuration.sources {
         let Some(places) = draft.places(&source.uri.replace("$(ARCH)", &native))? else {
-            lines.push_str(&line(source, &source.uri, &source.suites, &signers(draft, source, files, &[]).await?));
+            lines.push_str(&line(
+                source,
+                &source.uri,
+                &source.suites,
+                &signers(draft, source, files, &[]).await?,
+            ));
             note(draft, &mut hosts, Use::unlisted(&source.uri))?;
             continue;
         };
@@ -46,10 +51,16 @@ pub(super) async fn draft(draft: &mut Draft<'_>, files: &Files, inventory: &Inve
     let mut settings = format!("Dir::Etc::sourcelist \"{sources}\";\nDir::Etc::sourceparts \"/dev/null\";\n");
     for (host, (proxy, authority)) in hosts {
         if let Some(proxy) = proxy {
-            let _ = writeln!(settings, "Acquire::http::Proxy::{host} \"{proxy}\";\nAcquire::https::Proxy::{host} \"{proxy}\";");
+            let _ = writeln!(
+                settings,
+                "Acquire::http::Proxy::{host} \"{proxy}\";\nAcquire::https::Proxy::{host} \"{proxy}\";"
+            );
         }
         if let Some(file) = authority {
-            let _ = writeln!(settings, "Acquire::https::CAInfo::{host} \"{file}\";\nAcquire::https::{host}::CAInfo \"{file}\";");
+            let _ = writeln!(
+                settings,
+                "Acquire::https::CAInfo::{host} \"{file}\";\nAcquire::https::{host}::CAInfo \"{file}\";"
+            );
         }
     }
     draft.add("apt.conf", settings);
@@ -75,13 +86,21 @@ async fn told(
         source.check_valid_until = Some(false);
     }
     let signers = signers(draft, &source, files, place.keys()).await?;
-    let url = if place.credentials().is_some() { bare(place) } else { place.url().clone() };
+    let url = if place.credentials().is_some() {
+        bare(place)
+    } else {
+        place.url().clone()
+    };
     Ok(line(&source, url.as_str(), std::slice::from_ref(suite), &signers))
 }
 
 /// Which files tell that a repository has a suite.
 fn signs(source: &Source, suite: &str) -> Vec<String> {
-    let folder = if source.components.is_empty() { suite.to_owned() } else { format!("dists/{suite}/") };
+    let folder = if source.components.is_empty() {
+        suite.to_owned()
+    } else {
+        format!("dists/{suite}/")
+    };
     ["InRelease", "Release"].map(|name| format!("{folder}{name}")).to_vec()
 }
 
@@ -128,9 +147,15 @@ fn line(source: &Source, url: &str, suites: &[String], signers: &[String]) -> St
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    let options = if options.is_empty() { String::new() } else { format!("[{}] ", options.join(" ")) };
+    let options = if options.is_empty() {
+        String::new()
+    } else {
+        format!("[{}] ", options.join(" "))
+    };
     let components = source.components.join(" ");
-    let each = suites.iter().map(|suite| format!("deb {options}{url} {suite} {components}\n"));
+    let each = suites
+        .iter()
+        .map(|suite| format!("deb {options}{url} {suite} {components}\n"));
     each.collect()
 }
 
@@ -155,7 +180,9 @@ fn note(draft: &Draft<'_>, hosts: &mut Hosts, used: Option<Use>) -> Result<(), D
     let known = hosts.entry(used.host.clone()).or_insert_with(|| told.clone());
     if *known != told {
         let host = used.host;
-        return Err(draft.cannot(format!("it takes one `ca` and one `proxy` for all repositories of {host}")));
+        return Err(draft.cannot(format!(
+            "it takes one `ca` and one `proxy` for all repositories of {host}"
+        )));
     }
     Ok(())
 }

@@ -103,7 +103,8 @@ impl Writer {
                 return Err(draft.cannot("it takes no `keys` besides those in its keyring"));
             }
             let url = with_login(place);
-            self.made.push_str(&format!("{key} = {}\n", url.as_str().trim_end_matches('/')));
+            self.made
+                .push_str(&format!("{key} = {}\n", url.as_str().trim_end_matches('/')));
             self.uses.push(Use::listed(place, None));
         }
         // pacman's own words for what need not be signed; what is signed wrongly is refused all the same.

@@ -51,7 +51,10 @@ pub(super) async fn draft(
         }
     }
     if let Some(id) = sections.keys().find(|id| !written.contains(id)) {
-        return Err(draft.cannot(format!("the repository {id} is not in a file of its own below {}", folders.join(", "))));
+        return Err(draft.cannot(format!(
+            "the repository {id} is not in a file of its own below {}",
+            folders.join(", ")
+        )));
     }
     if draft.tool == Tool::Tdnf {
         // The others take a certificate for each repository, and so does this one.
@@ -106,7 +109,12 @@ async fn described(
     // One login, certificate and proxy is all that a section has: zypper alone has them in the URL.
     let way = |base: &Base| {
         let ca = base.settings().and_then(|settings| settings.ca.clone());
-        (base.credentials().cloned(), proxy(base), ca, base.url().scheme() == "https")
+        (
+            base.credentials().cloned(),
+            proxy(base),
+            ca,
+            base.url().scheme() == "https",
+        )
     };
     let is_one = bases.iter().all(|base| Some(way(base)) == bases.first().map(way));
     let first = match is_one {
@@ -114,7 +122,10 @@ async fn described(
         false => standing(bases.to_vec(), &["repodata/repomd.xml".to_owned()]).await,
     };
     let Some(first) = first.as_ref() else { return Ok(vec![]) };
-    let usable: Vec<&Base> = bases.iter().filter(|base| draft.tool == Tool::Zypper || way(base) == way(first)).collect();
+    let usable: Vec<&Base> = bases
+        .iter()
+        .filter(|base| draft.tool == Tool::Zypper || way(base) == way(first))
+        .collect();
     let (login, authority) = (first.credentials(), draft.authority(first).await?);
     uses.extend(usable.iter().map(|base| Use::listed(base, authority.clone())));
     let mut section = Section::new();
@@ -125,11 +136,24 @@ async fn described(
         let urls: Vec<String> = usable.iter().map(|base| zypper(base)).collect();
         section.push(("baseurl", urls.join("\n       ")));
     } else {
-        let urls: Vec<String> = usable.iter().map(|base| if login.is_some() { bare(base) } else { base.url().clone() }.to_string()).collect();
+        let urls: Vec<String> = usable
+            .iter()
+            .map(|base| {
+                if login.is_some() {
+                    bare(base)
+                } else {
+                    base.url().clone()
+                }
+                .to_string()
+            })
+            .collect();
         section.push(("baseurl", urls.join("\n       ")));
         if let Some(login) = login {
             let (user, password) = (login.username.clone(), login.password.expose().to_owned());
-            if [&user, &password].iter().any(|text| text.trim() != text.as_str() || text.contains(['\n', '\r'])) {
+            if [&user, &password]
+                .iter()
+                .any(|text| text.trim() != text.as_str() || text.contains(['\n', '\r']))
+            {
                 return Err(draft.cannot("a user or password with blanks around it cannot be written for it"));
             }
             section.extend([("username", user), ("password", password)]);
@@ -145,7 +169,10 @@ async fn described(
     if !first.keys().is_empty() {
         let mut keys = repository.gpg_keys.clone();
         for key in first.keys() {
-            keys.push(format!("file://{}", draft.copy(key, |at, _| format!("key-{at}")).await?));
+            keys.push(format!(
+                "file://{}",
+                draft.copy(key, |at, _| format!("key-{at}")).await?
+            ));
         }
         section.push(("gpgkey", keys.join("\n       ")));
     }
@@ -158,7 +185,9 @@ fn zypper(base: &Base) -> String {
     if let Some(proxy) = proxy(base).and_then(|proxy| Url::parse(&proxy).ok()) {
         let port = proxy.port_or_known_default().unwrap_or(80).to_string();
         let host = proxy.host_str().unwrap_or_default();
-        url.query_pairs_mut().append_pair("proxy", host).append_pair("proxyport", &port);
+        url.query_pairs_mut()
+            .append_pair("proxy", host)
+            .append_pair("proxyport", &port);
     }
     url.to_string()
 }
@@ -167,7 +196,15 @@ fn zypper(base: &Base) -> String {
 fn rewritten(text: &str, sections: &BTreeMap<String, Section>, written: &mut Vec<String>) -> String {
     /// Options that say where a repository is and how it is reached.
     const PLACE: [&str; 9] = [
-        "baseurl", "mirrorlist", "metalink", "proxy", "proxy_username", "proxy_password", "username", "password", "sslcacert",
+        "baseurl",
+        "mirrorlist",
+        "metalink",
+        "proxy",
+        "proxy_username",
+        "proxy_password",
+        "username",
+        "password",
+        "sslcacert",
     ];
     let (mut made, mut current, mut is_dropped) = (String::new(), None, false);
     for line in text.lines() {
@@ -186,9 +223,8 @@ fn rewritten(text: &str, sections: &BTreeMap<String, Section>, written: &mut Vec
         }
         if !line.starts_with([' ', '\t']) {
             let key = line.split_once('=').map_or("", |(key, _)| key.trim());
-            is_dropped = current.is_some_and(|section: &Section| {
-                PLACE.contains(&key) || section.iter().any(|(name, _)| *name == key)
-            });
+            is_dropped = current
+                .is_some_and(|section: &Section| PLACE.contains(&key) || section.iter().any(|(name, _)| *name == key));
         }
         if !is_dropped {
             made.push_str(line);

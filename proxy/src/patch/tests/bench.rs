@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::super::*;
 use crate::index::Indexes;
 use crate::route::Place;
+use crate::sources::Sources;
 use crate::store::memory::MemoryStore;
 use crate::tasks::Tasks;
 use crate::testing::{FakeEngine, FakeScanner, Faulty, Memory, Outcome, TERMS, place};
@@ -164,11 +165,12 @@ fn parts(
     tasks: &Tasks,
     scratch: &std::path::Path,
 ) -> Parts {
-    let indexes = Indexes::new(vec![], scratch.join("indexes"), tasks).unwrap();
+    let indexes = Indexes::new(vec![], Sources::default(), scratch.join("indexes"), tasks).unwrap();
     let depot = Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(blobs), tasks.clone());
     Parts {
         depot,
         indexes,
+        sources: Sources::default(),
         catalog: catalog.clone(),
         resolver: Arc::new(Resolver::new(catalog.clone(), Duration::from_secs(3600), tasks.clone())),
         library: Arc::new(Library::new(catalog.clone(), Arc::clone(blobs))),
