@@ -91,10 +91,12 @@ impl App {
         let builds = Builds::new(directory.join("builds"));
         let library = Arc::new(Library::new(catalog.clone(), Arc::clone(&blobs)));
         let indexes = Indexes::new(config.repositories, sources.clone(), directory.join("indexes"), &tasks)?;
+        let fetcher = Arc::clone(indexes.fetcher());
+        let depot = Depot::new(fetcher, Arc::clone(&blobs), catalog.clone(), tasks.clone());
         let parts = patch::Parts {
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
-            depot: Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(&blobs), tasks.clone()),
+            depot,
             indexes: Arc::clone(&indexes),
             sources,
             blobs,
@@ -107,17 +109,8 @@ impl App {
         };
         let patcher = Patcher::new(parts, config.patch, tasks.clone());
         let table = table(config.upstreams, &config.cache)?;
-        let handler = Arc::new(Handler {
-            table,
-            policy: Policy::new(config.rules),
-            resolver,
-            referrers: Referrers::new(catalog.clone(), tasks.clone()),
-            patcher,
-            answers: Answers::default(),
-            library,
-            catalog: catalog.clone(),
-            published: Cache::new(100_000),
-        });
+        let policy = Policy::new(config.rules);
+        let handler = handler((table, policy, patcher), resolver, library, &catalog, &tasks);
         Ok(Self {
             handler,
             workers,
@@ -185,6 +178,27 @@ impl App {
         tracing::info!(drained = drained.is_ok() && finished, "stopped");
         Ok(())
     }
+}
+
+/// What answers, put together.
+fn handler(
+    (table, policy, patcher): (Table, Policy, Arc<Patcher>),
+    resolver: Arc<Resolver>,
+    library: Arc<Library>,
+    catalog: &Catalog,
+    tasks: &Tasks,
+) -> Arc<Handler> {
+    Arc::new(Handler {
+        table,
+        policy,
+        resolver,
+        referrers: Referrers::new(catalog.clone(), tasks.clone()),
+        patcher,
+        answers: Answers::default(),
+        library,
+        catalog: catalog.clone(),
+        published: Cache::new(100_000),
+    })
 }
 
 /// Takes the decisions of earlier processes in mind, then looks at package indexes on a timer until it is told to stop. When one

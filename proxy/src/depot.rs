@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use moka::sync::Cache;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::{Digest, Hasher};
 use patchport_packages::{Version, apk};
 
 use crate::blobs::{BlobError, Blobs};
+use crate::catalog::{Catalog, CatalogError};
 use crate::flight::{Flights, Interrupted};
 use crate::index::fetch::{Base, FetchError, Fetcher};
 use crate::respond::chain;
@@ -110,6 +110,9 @@ pub enum DepotError {
         #[source]
         source: Arc<StoreError>,
     },
+    /// The catalog failed.
+    #[error("what is known of packages cannot be looked up")]
+    Catalog(#[source] Arc<CatalogError>),
     /// What was kept cannot be read.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -124,30 +127,27 @@ impl DepotError {
         match self {
             Self::Fetch { source, .. } => source.is_missing(),
             Self::Mismatch { .. } => true,
-            Self::Store { .. } | Self::Blob(_) | Self::Interrupted(_) => false,
+            Self::Store { .. } | Self::Catalog(_) | Self::Blob(_) | Self::Interrupted(_) => false,
         }
     }
 }
-
-/// Packages that are remembered by what their index knows them by.
-const REMEMBERED: u64 = 100_000;
 
 /// Fetches packages and keeps them.
 pub struct Depot {
     fetcher: Arc<Fetcher>,
     blobs: Arc<Blobs>,
-    /// The files of packages whose index does not know them by their digests.
-    known: Cache<Digest, Digest>,
+    /// Where it is noted which file a package is whose index does not know it by its digest.
+    catalog: Catalog,
     fetches: Flights<Digest, Result<Digest, DepotError>>,
 }
 
 impl Depot {
     /// Packages in the store of `blobs`, fetched by `tasks`.
-    pub fn new(fetcher: Arc<Fetcher>, blobs: Arc<Blobs>, tasks: Tasks) -> Arc<Self> {
+    pub fn new(fetcher: Arc<Fetcher>, blobs: Arc<Blobs>, catalog: Catalog, tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
             fetcher,
             blobs,
-            known: Cache::new(REMEMBERED),
+            catalog,
             fetches: Flights::new(tasks),
         })
     }
@@ -170,10 +170,11 @@ impl Depot {
             };
             base.admit(&package.path).map_err(failed)?;
         }
+        let forgotten = |error| DepotError::Catalog(Arc::new(error));
         let key = package.identity.key();
         let known = match &package.identity {
             Identity::File(digest) => Some(digest.clone()),
-            Identity::Apk(_) => self.known.get(&key),
+            Identity::Apk(_) => self.catalog.package(&key.to_string()).await.map_err(forgotten)?,
         };
         if let Some(digest) = known
             && self.blobs.stored(&digest).await?.is_some()
@@ -185,7 +186,12 @@ impl Depot {
             async move { depot.download(&package).await }
         };
         let digest = self.fetches.join(key.clone(), run).result().await??;
-        self.known.insert(key, digest.clone());
+        if let Identity::Apk(_) = package.identity {
+            self.catalog
+                .put_package(&key.to_string(), &digest)
+                .await
+                .map_err(forgotten)?;
+        }
         Ok(digest)
     }
 

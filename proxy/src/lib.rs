@@ -36,4 +36,5 @@ pub mod tasks;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod turns;
 pub mod upstream;

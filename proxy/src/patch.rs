@@ -249,7 +249,7 @@ pub enum PatchError {
     Scan(#[from] ScanError),
     /// The operator's source policy has it otherwise.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(Box<SourceError>),
     /// There is no plan for it.
     #[error(transparent)]
     NoPlan(#[from] NoPlan),
@@ -343,6 +343,12 @@ impl PatchError {
 fn names(refused: &[Refused]) -> String {
     let each = refused.iter().map(|one| format!("{} ({})", one.name, one.reason));
     each.collect::<Vec<_>>().join(", ")
+}
+
+impl From<SourceError> for PatchError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(Box::new(error))
+    }
 }
 
 impl From<LibraryError> for PatchError {

@@ -6,11 +6,14 @@ use std::process::Command;
 
 use patchport_kit::apt::Repository;
 use patchport_kit::debian::{self, Rootfs};
-use patchport_kit::image::{Compression, Layer, Pulled, from_tar, inflate, unpack};
+use patchport_kit::front::Front;
+use patchport_kit::image::{Compression, ImageBuilder, Layer, Pulled, from_tar, inflate, unpack};
 use patchport_kit::{Buildkitd, Image, Registry};
 
-use crate::patch_scene::{LONG, REPOSITORY, pull_patched, rule};
-use crate::scene::setup;
+use crate::patch_scene::{LONG, REPOSITORY, get_tag, logged, pull_patched, rule};
+use crate::scene::{assert_clear_error, setup};
+
+const MISSING: &str = "pacman is on this machine: run the suites with `tests/run`, which installs it";
 
 const OLD: [(&str, &str); 3] = [("kit-app", "1.0-1"), ("kit-library", "1.0-1"), ("kit-ignored", "1.0-1")];
 
@@ -65,7 +68,8 @@ fn package(name: &str, version: &str) -> (String, Vec<u8>, (String, Vec<u8>)) {
     (file_name, file, (format!("{name}-{version}/desc"), desc.into_bytes()))
 }
 
-async fn image(repository: &Repository) -> Option<Image> {
+/// An image whose settings end so.
+async fn image(repositories: &str) -> Option<ImageBuilder> {
     let base = debian::base().await;
     let paths: BTreeSet<String> = unpack(&inflate(&base.layer.bytes)).into_keys().collect();
     let mut layer = tool(Layer::new(), &paths)?
@@ -76,9 +80,8 @@ async fn image(repository: &Repository) -> Option<Image> {
         .file(
             "etc/pacman.conf",
             format!(
-                "[options]\nArchitecture = {}\nSigLevel = Never\nIgnorePkg = kit-ign*\n[kit]\nServer = {}/kit\n",
-                std::env::consts::ARCH,
-                repository.url()
+                "[options]\nArchitecture = {}\nSigLevel = Never\nIgnorePkg = kit-ign*\n{repositories}",
+                std::env::consts::ARCH
             ),
         )
         .file("var/lib/pacman/local/ALPM_DB_VERSION", "9\n");
@@ -103,23 +106,23 @@ async fn image(repository: &Repository) -> Option<Image> {
             .file(&format!("etc/{name}.conf"), if name == "kit-app" { "mine\n" } else { &conf })
             .file(&format!("usr/share/{name}"), format!("{version}\n"));
     }
-    Some(Image::builder().layer(base.layer.clone()).layer(layer.gzip()).build())
+    Some(Image::builder().layer(base.layer.clone()).layer(layer.gzip()))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_image_of_pacman_is_upgraded_as_a_whole_and_what_it_ignores_stays() {
-    let repository = Repository::start().await;
-    let image = image(&repository).await;
-    let image = image.expect("pacman is on this machine: run the suites with `tests/run`, which installs it");
-    let mut entries = Vec::new();
+/// A repository that offers the newer versions.
+async fn repository() -> Repository {
+    let (repository, mut entries) = (Repository::start().await, Vec::new());
     for (name, _) in OLD {
         let (file_name, file, entry) = package(name, "1.1-1");
         repository.put(&format!("kit/{file_name}"), file);
         entries.push(entry);
     }
     repository.put("kit/kit.db", gzip(&entries));
-    let (registry, buildkit) = (Registry::start().await, Buildkitd::shared().await);
-    registry.push(REPOSITORY, Some("v1"), &image);
+    repository
+}
+
+/// A folder with a scanner's report about the image.
+fn reports(image: &Image) -> tempfile::TempDir {
     let reports = tempfile::tempdir().unwrap();
     let updates = OLD.map(|(name, version)| {
         serde_json::json!({
@@ -134,6 +137,17 @@ async fn an_image_of_pacman_is_upgraded_as_a_whole_and_what_it_ignores_stays() {
     });
     let name = format!("{}.json", image.digest().replace(':', "-"));
     std::fs::write(reports.path().join(name), report.to_string()).unwrap();
+    reports
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_pacman_is_upgraded_as_a_whole_and_what_it_ignores_stays() {
+    let repository = repository().await;
+    let image = image(&format!("[kit]\nServer = {}/kit\n", repository.url())).await;
+    let image = image.expect(MISSING).build();
+    let (registry, buildkit) = (Registry::start().await, Buildkitd::shared().await);
+    registry.push(REPOSITORY, Some("v1"), &image);
+    let reports = reports(&image);
     let mirror = setup(&registry)
         .buildkit(buildkit.address())
         .rule(&rule(LONG, "deny", "deny"))
@@ -165,4 +179,86 @@ async fn an_image_of_pacman_is_upgraded_as_a_whole_and_what_it_ignores_stays() {
         &Pulled::of(&image).layers[..],
         "the base is as it was"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pacman_obeys_the_operator_and_what_it_cannot_obey_is_an_error() {
+    let repository = repository().await;
+    let (plain, empty) = (
+        Front::plain(&repository, Some(("kit-user", "kit-password-canary"))).await,
+        Repository::start().await,
+    );
+    let image = image("[kit]\nInclude = /etc/pacman.d/mirrorlist\n")
+        .await
+        .expect(MISSING);
+    let mirrors = Layer::new().file(
+        "etc/pacman.d/mirrorlist",
+        "Server = https://arch.kit.invalid/$repo/os/$arch\n",
+    );
+    let image = image.layer(mirrors.gzip()).build();
+    let (registry, buildkit) = (Registry::start().await, Buildkitd::shared().await);
+    registry.push(REPOSITORY, Some("v1"), &image);
+    let reports = reports(&image);
+    let begins = format!("match = \"arch.kit.invalid/kit/os/{}\"", std::env::consts::ARCH);
+    let mirror = async |entry: String| {
+        let setup = setup(&registry)
+            .buildkit(buildkit.address())
+            .rule(&rule(LONG, "deny", "deny"))
+            .set("scan", "scanners = [\"report\"]")
+            .set("scan", &format!("reports = \"{}\"", reports.path().display()));
+        setup.repository(&entry).start().await
+    };
+    let ways = [
+        format!(
+            "{begins}\nmirror = \"{}/kit\"\nusername = \"kit-user\"\npassword = \"kit-password-canary\"",
+            plain.url()
+        ),
+        format!(
+            "{begins}\nmirror = \"http://arch.kit.invalid/kit\"\nproxy = \"{}\"",
+            repository.url()
+        ),
+        format!(
+            "{begins}\nmirror = \"{}\"\narchive = \"{}/kit\"",
+            empty.url(),
+            repository.url()
+        ),
+    ];
+    for entry in ways {
+        let mirror = mirror(entry.clone()).await;
+        let patched = pull_patched(&mirror, "v1", &image.digest()).await;
+        let rootfs = Rootfs::unpack(&patched);
+        let said = rootfs.shell("pacman -Q 2> /dev/null").await;
+        assert!(said.output.contains("kit-app 1.1-1\n"), "{entry}: {}", said.output);
+        let layer = inflate(patched.layers.last().unwrap());
+        let told = [
+            &layer[..],
+            &patched.config,
+            &patched.manifest,
+            mirror.log().text().as_bytes(),
+        ]
+        .concat();
+        assert!(
+            !String::from_utf8_lossy(&told).contains("kit-password-canary"),
+            "{entry}"
+        );
+        assert!(
+            !unpack(&layer)
+                .keys()
+                .any(|path| path.starts_with("dev/") || path == "etc/pacman.conf"),
+            "{entry}"
+        );
+    }
+    let secure = Front::secure(&repository, None).await;
+    let entry = format!(
+        "{begins}\nmirror = \"{}/kit\"\nca = \"{}\"",
+        secure.url(),
+        secure.authority().display()
+    );
+    let mirror = mirror(entry).await;
+    assert_clear_error("a certificate", &get_tag(&mirror, "v1").await, &[403]);
+    logged(
+        &mirror,
+        "the image's pacman cannot be told what [[repository]] says: it takes no `ca`",
+    )
+    .await;
 }

@@ -108,6 +108,28 @@ impl Catalog {
         Ok(())
     }
 
+    /// The digest of the file of a package, by what its index knows it by.
+    pub async fn package(&self, identity: &str) -> Result<Option<Digest>, CatalogError> {
+        let row = sqlx::query("SELECT digest FROM packages WHERE identity = ?")
+            .bind(identity)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("read a package"))?;
+        let text = row.map(|row| column::<String>(&row, "digest")).transpose()?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
+
+    /// Keeps the digest of the file of a package. It is in the store already.
+    pub async fn put_package(&self, identity: &str, digest: &Digest) -> Result<(), CatalogError> {
+        sqlx::query("INSERT INTO packages (identity, digest) VALUES (?, ?) ON CONFLICT (identity) DO UPDATE SET digest = excluded.digest")
+            .bind(identity)
+            .bind(digest.to_string())
+            .execute(&self.pool)
+            .await
+            .map_err(failed("record a package"))?;
+        Ok(())
+    }
+
     /// The files of a layer that inventories are read from, as they were put here.
     pub async fn layer_files(&self, layer: &str) -> Result<Option<Vec<u8>>, CatalogError> {
         let row = sqlx::query("SELECT files FROM layer_files WHERE layer = ?")

@@ -81,7 +81,12 @@ impl Bench {
         // Upstream is asked each time: the tests move tags and take upstream down.
         let resolver = Arc::new(Resolver::new(catalog.clone(), Duration::ZERO, tasks.clone()));
         let indexes = Indexes::new(vec![], Sources::default(), scratch.path().join("indexes"), &tasks).unwrap();
-        let depot = Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(&blobs), tasks.clone());
+        let depot = Depot::new(
+            Arc::clone(indexes.fetcher()),
+            Arc::clone(&blobs),
+            catalog.clone(),
+            tasks.clone(),
+        );
         let parts = Parts {
             depot,
             indexes,

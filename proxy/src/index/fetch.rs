@@ -118,7 +118,7 @@ pub enum FetchError {
     },
     /// The operator's source policy has it otherwise.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(Box<SourceError>),
     /// It leads where it must not.
     #[error("{url} is not read: {reason}; a [[repository]] entry that matches it would allow it")]
     Untrusted {
@@ -127,6 +127,12 @@ pub enum FetchError {
         /// Why not.
         reason: String,
     },
+}
+
+impl From<SourceError> for FetchError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(Box::new(error))
+    }
 }
 
 impl FetchError {

@@ -293,7 +293,8 @@ impl Patcher {
         if plan.tool == Tool::Fragments {
             return self.direct_layer(&key, plan, &subject).await;
         }
-        // What is fetched waits for no worker.
+        // A thousand images that are planned anew do not fetch and fill the disk at once, and none of them keeps a pull waiting.
+        let _turn = self.turns.take(&order.urgency).await?;
         let packages = self.packages(&plan, &subject).await?;
         let base = Base {
             manifest: subject.manifest.clone(),

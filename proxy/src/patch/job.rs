@@ -20,6 +20,10 @@ use crate::plan::Choices;
 use crate::respond::chain;
 use crate::route::Place;
 use crate::tasks::Tasks;
+use crate::turns::Turns;
+
+/// How many times as many layers as run at once may be prepared when pulls wait for them; for nobody only as many are.
+const URGENT: usize = 4;
 
 /// Repository, original, and what the rule selects.
 pub(super) type Key = (String, Digest, String);
@@ -43,11 +47,14 @@ pub struct Patcher {
     jobs: Flights<Key, Result<Decision, PatchError>>,
     /// By the key of the plan, and whether an emulator will do.
     pub(super) layers: Flights<(String, bool), Made>,
+    /// Layers that are being made: what is fetched for one lies in the scratch folder until it is done.
+    pub(super) turns: Turns,
 }
 
 impl Patcher {
     /// A patcher; its jobs run on `tasks`.
     pub fn new(parts: Parts, settings: Settings, tasks: Tasks) -> Arc<Self> {
+        let room = settings.concurrency as usize;
         Arc::new(Self {
             parts,
             decisions: Cache::new(100_000),
@@ -58,6 +65,7 @@ impl Patcher {
             roster: Roster::default(),
             jobs: Flights::new(tasks.clone()),
             layers: Flights::new(tasks),
+            turns: Turns::new(room, URGENT * room),
             settings,
         })
     }

@@ -145,5 +145,6 @@ fn choices() -> Choices {
         platforms: patchport_config::Platforms::ALL,
         emulation: false,
         maintained: false,
+        policy: None,
     }
 }

@@ -100,6 +100,7 @@ impl Work {
             depot: Depot::new(
                 Arc::clone(bench.indexes.fetcher()),
                 Arc::clone(&bench.blobs),
+                bench.catalog.clone(),
                 bench.tasks.clone(),
             ),
             indexes: Arc::clone(&bench.indexes),

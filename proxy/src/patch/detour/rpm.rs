@@ -17,6 +17,8 @@ use crate::respond::chain;
 /// Where `.repo` files are.
 const FOLDERS: [&str; 3] = ["etc/yum.repos.d", "etc/yum/repos.d", "etc/distro.repos.d"];
 const ZYPPER: [&str; 1] = ["etc/zypp/repos.d"];
+/// What stands between the values of an option.
+const CONTINUED: &str = "\n       ";
 /// Places of a repository that a tool is told of.
 const MAX_PLACES: usize = 8;
 
@@ -98,70 +100,38 @@ async fn section(
     described(draft, repository, &bases, uses).await.map(Some)
 }
 
-/// The options that say where a repository is and how it is reached.
+/// Where a repository is, in the words of its tool, and who signs it.
 async fn described(
     draft: &mut Draft<'_>,
     repository: &Repository,
     bases: &[Base],
     uses: &mut Vec<Use>,
 ) -> Result<Section, DetourError> {
-    let id = &repository.id;
     // One login, certificate and proxy is all that a section has: zypper alone has them in the URL.
-    let way = |base: &Base| {
-        let ca = base.settings().and_then(|settings| settings.ca.clone());
-        (
-            base.credentials().cloned(),
-            proxy(base),
-            ca,
-            base.url().scheme() == "https",
-        )
-    };
     let is_one = bases.iter().all(|base| Some(way(base)) == bases.first().map(way));
     let first = match is_one {
         true => bases.first().cloned(),
         false => standing(bases.to_vec(), &["repodata/repomd.xml".to_owned()]).await,
     };
-    let Some(first) = first.as_ref() else { return Ok(vec![]) };
+    let Some(first) = first else { return Ok(vec![]) };
+    let is_zypper = draft.tool == Tool::Zypper;
     let usable: Vec<&Base> = bases
         .iter()
-        .filter(|base| draft.tool == Tool::Zypper || way(base) == way(first))
+        .filter(|base| is_zypper || way(base) == way(&first))
         .collect();
-    let (login, authority) = (first.credentials(), draft.authority(first).await?);
+    let authority = draft.authority(&first).await?;
     uses.extend(usable.iter().map(|base| Use::listed(base, authority.clone())));
-    let mut section = Section::new();
-    if draft.tool == Tool::Zypper {
-        if authority.is_some() {
-            return Err(draft.cannot(format!("it takes no `ca` for one repository ({id})")));
-        }
-        let urls: Vec<String> = usable.iter().map(|base| zypper(base)).collect();
-        section.push(("baseurl", urls.join("\n       ")));
-    } else {
-        let urls: Vec<String> = usable
-            .iter()
-            .map(|base| {
-                if login.is_some() {
-                    bare(base)
-                } else {
-                    base.url().clone()
-                }
-                .to_string()
-            })
-            .collect();
-        section.push(("baseurl", urls.join("\n       ")));
-        if let Some(login) = login {
-            let (user, password) = (login.username.clone(), login.password.expose().to_owned());
-            if [&user, &password]
-                .iter()
-                .any(|text| text.trim() != text.as_str() || text.contains(['\n', '\r']))
-            {
-                return Err(draft.cannot("a user or password with blanks around it cannot be written for it"));
-            }
-            section.extend([("username", user), ("password", password)]);
-        }
-        section.extend(authority.map(|file| ("sslcacert", file)));
-        if draft.tool != Tool::Tdnf {
-            section.extend(proxy(first).map(|proxy| ("proxy", proxy)));
-        }
+    if is_zypper && authority.is_some() {
+        return Err(draft.cannot(format!("it takes no `ca` for one repository ({})", repository.id)));
+    }
+    let urls = usable.iter().map(|base| match first.credentials() {
+        _ if is_zypper => zypper(base),
+        Some(_) => bare(base).to_string(),
+        None => base.url().to_string(),
+    });
+    let mut section = vec![("baseurl", urls.collect::<Vec<_>>().join(CONTINUED))];
+    if !is_zypper {
+        section.extend(reached(draft, &first, authority)?);
     }
     if first.allows_unsigned() {
         section.push(("repo_gpgcheck", "0".to_owned()));
@@ -169,12 +139,35 @@ async fn described(
     if !first.keys().is_empty() {
         let mut keys = repository.gpg_keys.clone();
         for key in first.keys() {
-            keys.push(format!(
-                "file://{}",
-                draft.copy(key, |at, _| format!("key-{at}")).await?
-            ));
+            let place = draft.copy(key, |at, _| format!("key-{at}")).await?;
+            keys.push(format!("file://{place}"));
         }
-        section.push(("gpgkey", keys.join("\n       ")));
+        section.push(("gpgkey", keys.join(CONTINUED)));
+    }
+    Ok(section)
+}
+
+/// How a place is reached: its login, proxy and authority, and whether that matters.
+fn way(base: &Base) -> impl PartialEq {
+    let ca = base.settings().and_then(|settings| settings.ca.clone());
+    let is_secure = base.url().scheme() == "https";
+    (base.credentials().cloned(), proxy(base), ca, is_secure)
+}
+
+/// The options that say how a place is reached.
+fn reached(draft: &Draft<'_>, base: &Base, authority: Option<String>) -> Result<Section, DetourError> {
+    let mut section = Section::new();
+    if let Some(login) = base.credentials() {
+        let (user, password) = (login.username.clone(), login.password.expose().to_owned());
+        let is_plain = |text: &String| text.trim() == text && !text.contains(['\n', '\r']);
+        if !is_plain(&user) || !is_plain(&password) {
+            return Err(draft.cannot("a user or password with blanks around it cannot be written for it"));
+        }
+        section.extend([("username", user), ("password", password)]);
+    }
+    section.extend(authority.map(|file| ("sslcacert", file)));
+    if draft.tool != Tool::Tdnf {
+        section.extend(proxy(base).map(|proxy| ("proxy", proxy)));
     }
     Ok(section)
 }

@@ -166,7 +166,12 @@ fn parts(
     scratch: &std::path::Path,
 ) -> Parts {
     let indexes = Indexes::new(vec![], Sources::default(), scratch.join("indexes"), tasks).unwrap();
-    let depot = Depot::new(Arc::clone(indexes.fetcher()), Arc::clone(blobs), tasks.clone());
+    let depot = Depot::new(
+        Arc::clone(indexes.fetcher()),
+        Arc::clone(blobs),
+        catalog.clone(),
+        tasks.clone(),
+    );
     Parts {
         depot,
         indexes,
