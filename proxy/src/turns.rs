@@ -89,7 +89,9 @@ impl Turns {
 
     /// Hands out what there is room for. Not under the lock: a turn that nobody takes locks it again.
     fn give(&self) {
-        while let Some(sender) = self.lock().next() {
+        loop {
+            let next = self.lock().next();
+            let Some(sender) = next else { return };
             let _ = sender.send(Turn(self.clone()));
         }
     }

@@ -1,6 +1,6 @@
 //! BuildKit's source policies: which sources a build may use, and what it uses in their place.
 //!
-//! The file is what `EXPERIMENTAL_BUILDKIT_SOURCE_POLICY` names, JSON of `moby.buildkit.v1.sourcepolicy.Policy`. Rules are judged as
+//! The file is what `EXPERIMENTAL_BUILDKIT_SOURCE_POLICY` names for `docker buildx`, JSON of `moby.buildkit.v1.sourcepolicy.Policy`. Rules are judged as
 //! BuildKit's own engine does (`sourcepolicy/engine.go`): constraints first; the last rule that matches allows or denies; a rule that
 //! converts begins again with what it gives. What BuildKit would take for something else without a word is refused here.
 

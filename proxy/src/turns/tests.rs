@@ -76,5 +76,6 @@ async fn who_gives_up_takes_no_room() {
     assert!(given_up.is_err());
     drop(first);
     drop(turns.take(&Urgency::default()).await.unwrap());
-    assert_eq!((turns.lock().running, turns.waiting()), (0, 0));
+    let running = turns.lock().running;
+    assert_eq!((running, turns.waiting()), (0, 0));
 }

@@ -67,8 +67,8 @@ fn definition(url: &str) -> Vec<u8> {
 fn by_buildkit(address: &str, policy: &Path, url: &str, asked: &Mutex<Vec<String>>) -> Result<String, String> {
     asked.lock().unwrap().clear();
     let mut child = Command::new(program().with_file_name("buildctl"))
-        .args(["--addr", address, "build", "--no-cache"])
-        .env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", policy)
+        .args(["--addr", address, "build", "--no-cache", "--source-policy-file"])
+        .arg(policy)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -142,8 +142,7 @@ async fn workers_list_the_native_platform_first() {
 async fn a_secret_is_there_for_the_command_alone_and_nothing_of_it_is_left() {
     let bench = Bench::new().await;
     let exec = |id: &str| {
-        let script =
-            "cat /dev/kit/login > /dev/null; [ -s /dev/kit/login ]; stat -c %a /dev/kit/login; echo end > /end";
+        let script = "cat /dev/kit/login > /dev/null; [ -s /dev/kit/login ] && echo it is there; echo end > /end";
         bench.sh(script).secret("/dev/kit/login", id).run()
     };
     let mut plan = bench.plan(&exec("login"));
@@ -153,7 +152,7 @@ async fn a_secret_is_there_for_the_command_alone_and_nothing_of_it_is_left() {
     let mut said = String::new();
     let heard = |event: Progress| said.push_str(&format!("{event:?}"));
     let solved = bench.client.solve(&plan, heard).await.unwrap();
-    assert!(said.contains("400") && !said.contains("canary"), "{said}");
+    assert!(said.contains("it is there") && !said.contains("canary"), "{said}");
     let manifest = bench.store.json(&solved.digest);
     let layer = bench.store.blob(manifest["layers"][1]["digest"].as_str().unwrap());
     let left: Vec<_> = paths(&layer).into_iter().filter(|path| !path.ends_with('/')).collect();

@@ -13,8 +13,15 @@ use crate::index::fetch::Base;
 use crate::respond::chain;
 use crate::scan::updates::apt::native;
 
-/// What apt is told of a host, which is one for all repositories there.
-type Hosts = BTreeMap<String, (Option<String>, Option<String>)>;
+/// What apt is told of hosts, which is one for all repositories there.
+type Hosts = BTreeMap<String, Host>;
+
+/// What apt is told of a host: the proxy, and the authority of those that are asked over TLS. Each may be none, or not known yet.
+#[derive(Default)]
+struct Host {
+    proxy: Option<Option<String>>,
+    authority: Option<Option<String>>,
+}
 
 /// Writes what apt is to be told, if the table names a source.
 pub(super) async fn draft(draft: &mut Draft<'_>, files: &Files, inventory: &Inventory) -> Result<(), DetourError> {
@@ -49,14 +56,14 @@ pub(super) async fn draft(draft: &mut Draft<'_>, files: &Files, inventory: &Inve
     }
     let sources = draft.add("sources.list", lines);
     let mut settings = format!("Dir::Etc::sourcelist \"{sources}\";\nDir::Etc::sourceparts \"/dev/null\";\n");
-    for (host, (proxy, authority)) in hosts {
-        if let Some(proxy) = proxy {
+    for (host, Host { proxy, authority }) in hosts {
+        if let Some(proxy) = proxy.flatten() {
             let _ = writeln!(
                 settings,
                 "Acquire::http::Proxy::{host} \"{proxy}\";\nAcquire::https::Proxy::{host} \"{proxy}\";"
             );
         }
-        if let Some(file) = authority {
+        if let Some(file) = authority.flatten() {
             let _ = writeln!(
                 settings,
                 "Acquire::https::CAInfo::{host} \"{file}\";\nAcquire::https::{host}::CAInfo \"{file}\";"
@@ -176,13 +183,14 @@ fn login(draft: &Draft<'_>, place: &Base) -> Result<String, DetourError> {
 
 fn note(draft: &Draft<'_>, hosts: &mut Hosts, used: Option<Use>) -> Result<(), DetourError> {
     let Some(used) = used else { return Ok(()) };
-    let told = (used.proxy, used.authority);
-    let known = hosts.entry(used.host.clone()).or_insert_with(|| told.clone());
-    if *known != told {
-        let host = used.host;
-        return Err(draft.cannot(format!(
-            "it takes one `ca` and one `proxy` for all repositories of {host}"
-        )));
+    let known = hosts.entry(used.host.clone()).or_default();
+    let is_one = *known.proxy.get_or_insert_with(|| used.proxy.clone()) == used.proxy
+        && (!used.https || *known.authority.get_or_insert_with(|| used.authority.clone()) == used.authority);
+    if is_one {
+        return Ok(());
     }
-    Ok(())
+    let host = used.host;
+    Err(draft.cannot(format!(
+        "it takes one `ca` and one `proxy` for all repositories of {host}"
+    )))
 }

@@ -23,7 +23,7 @@ const CONTINUED: &str = "\n       ";
 const MAX_PLACES: usize = 8;
 
 /// What the table says of a repository, by the names of options; they take the place of what the file says.
-type Section = Vec<(&'static str, String)>;
+pub(super) type Section = Vec<(&'static str, String)>;
 
 /// Writes what the tool is to be told, if the table names a repository.
 pub(super) async fn draft(
@@ -186,7 +186,7 @@ fn zypper(base: &Base) -> String {
 }
 
 /// A `.repo` file with sections changed; adds the names of those that were.
-fn rewritten(text: &str, sections: &BTreeMap<String, Section>, written: &mut Vec<String>) -> String {
+pub(super) fn rewritten(text: &str, sections: &BTreeMap<String, Section>, written: &mut Vec<String>) -> String {
     /// Options that say where a repository is and how it is reached.
     const PLACE: [&str; 9] = [
         "baseurl",
