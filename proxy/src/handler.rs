@@ -204,13 +204,12 @@ impl Handler {
         if page.limit == Some(0) {
             return Ok((vec![], None));
         }
-        let asked = place.site.upstream.tags(&place.repository, page.last.as_ref());
         let late = |_| ResolveError::Late {
             upstream: place.upstream().into(),
             subject: format!("the tags of {place}"),
         };
-        let listed = tokio::time::timeout(resolve::PATIENCE, asked).await.map_err(late)?;
-        let (mut tags, mut more) = listed.map_err(Failure::Tags)?;
+        let listed = tokio::time::timeout(resolve::PATIENCE, listed(place, page.last.as_ref())).await;
+        let (mut tags, mut more) = listed.map_err(late)?.map_err(Failure::Tags)?;
         if let Some(limit) = page.limit.filter(|limit| *limit < tags.len()) {
             tags.truncate(limit);
             more = true;
@@ -322,6 +321,21 @@ impl Handler {
         };
         Ok(respond::blob(digest, content, range))
     }
+}
+
+/// The tags after `last`, and whether there are more. Not every registry puts its list in order, or looks at `last`: what comes in
+/// one piece is taken whole, and put in order here.
+async fn listed(place: &Place, last: Option<&Tag>) -> Result<(Vec<Tag>, bool), UpstreamError> {
+    let upstream = &place.site.upstream;
+    let (mut tags, more) = upstream.tags(&place.repository, None).await?;
+    if more && last.is_some() {
+        return upstream.tags(&place.repository, last).await;
+    }
+    if !more {
+        tags.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        tags.retain(|tag| last.is_none_or(|last| tag.as_str() > last.as_str()));
+    }
+    Ok((tags, more))
 }
 
 async fn in_time<T>(

@@ -47,7 +47,7 @@ async fn scene() -> (Registry, Mirror) {
 #[tokio::test(flavor = "multi_thread")]
 async fn tags_are_listed_page_by_page_without_those_that_are_denied() {
     promise("Tags are listed as upstream lists them, without those that a rule denies.");
-    let (_registry, mirror) = scene().await;
+    let (registry, mirror) = scene().await;
     let client = mirror.client();
     let whole = client.get("/v2/team/app/tags/list").await;
     assert_eq!(
@@ -71,6 +71,14 @@ async fn tags_are_listed_page_by_page_without_those_that_are_denied() {
     let by_host = client.get("/v2/team/app/tags/list?ns=up.test&n=1").await;
     let next = next(&by_host).unwrap();
     assert_eq!(listed(&client.get(&next).await, "team/app"), ["2"], "{next}");
+    registry.fault("tags/list", Fault::Body(r#"{"tags":["3","1","2-secret","2"]}"#.into()));
+    let unordered = client.get("/v2/team/app/tags/list?n=2&last=1").await;
+    assert_eq!(
+        listed(&unordered, "team/app"),
+        ["2"],
+        "of a registry that knows no order and no `last`"
+    );
+    registry.heal();
     let none = client.get("/v2/team/app/tags/list?n=0").await;
     assert_eq!(listed(&none, "team/app"), Vec::<String>::new());
 
