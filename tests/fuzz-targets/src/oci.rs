@@ -66,6 +66,7 @@ fn assert_route(path: &str, route: &Route<'_>) {
         Route::Manifest { name, reference } => format!("/v2/{name}/manifests/{reference}"),
         Route::Blob { name, digest } => format!("/v2/{name}/blobs/{digest}"),
         Route::Referrers { name, digest } => format!("/v2/{name}/referrers/{digest}"),
+        Route::Tags { name } => format!("/v2/{name}/tags/list"),
     };
     assert_eq!(Route::parse(&again).as_ref(), Ok(route), "{path}");
 }
