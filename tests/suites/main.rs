@@ -13,6 +13,7 @@ mod buildkits;
 mod bytes;
 mod clients;
 mod configuration;
+mod conformance;
 mod distroless;
 mod fills;
 mod names;
