@@ -3,7 +3,6 @@
 //! The URLs come from images, so from strangers: this machine and its link are reached only where the table says so, redirects
 //! are held to the same rules, and what a URL carries of a user or a query is never shown.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +13,18 @@ use reqwest::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::net::connect::{self, GuardedResolver, TlsError};
-use crate::net::origin::Origin;
 use crate::respond::chain;
-use crate::sources::{SourceError, Sources};
+use crate::sources::Sources;
 
-const AGENT: &str = concat!("patchport/", env!("CARGO_PKG_VERSION"));
+mod address;
+mod client;
+mod error;
+
+use address::{origin, parse, shown};
+use client::{builder, client};
+pub use error::FetchError;
+use error::unreachable;
+
 const MAX_REDIRECTS: usize = 5;
 /// How long a server may take to begin its answer, and to send the next byte.
 const STALL: Duration = Duration::from_secs(10);
@@ -73,86 +78,6 @@ pub enum Answer {
     File(Bytes, Validators),
     /// It has not changed.
     Unchanged,
-}
-
-/// Why a file was not fetched. URLs are shown without user and query.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The text is no URL of ours.
-    #[error("{url} is no http:// or https:// URL")]
-    Url {
-        /// The text, shortened.
-        url: String,
-    },
-    /// It is not there.
-    #[error("{url} does not exist ({status})")]
-    Missing {
-        /// The URL.
-        url: String,
-        /// 404 or 410.
-        status: u16,
-    },
-    /// The server says something else than yes.
-    #[error("{url} was answered with {status}")]
-    Status {
-        /// The URL.
-        url: String,
-        /// The status.
-        status: u16,
-    },
-    /// The server cannot be reached, or stopped talking.
-    #[error("{url} cannot be read: {reason}")]
-    Unreachable {
-        /// The URL.
-        url: String,
-        /// What happened.
-        reason: String,
-    },
-    /// It is too large.
-    #[error("{url} is larger than {limit} bytes")]
-    TooLarge {
-        /// The URL.
-        url: String,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The operator's source policy has it otherwise.
-    #[error(transparent)]
-    Source(Box<SourceError>),
-    /// It leads where it must not.
-    #[error("{url} is not read: {reason}; a [[repository]] entry that matches it would allow it")]
-    Untrusted {
-        /// The URL.
-        url: String,
-        /// Why not.
-        reason: String,
-    },
-}
-
-impl From<SourceError> for FetchError {
-    fn from(error: SourceError) -> Self {
-        Self::Source(Box::new(error))
-    }
-}
-
-impl FetchError {
-    /// Whether the same request may succeed later: the server is away or out of order.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } => true,
-            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            Self::Url { .. }
-            | Self::Missing { .. }
-            | Self::TooLarge { .. }
-            | Self::Source(_)
-            | Self::Untrusted { .. } => false,
-        }
-    }
-
-    /// Whether the file is not there.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Missing { .. })
-    }
 }
 
 impl Fetcher {
@@ -472,89 +397,6 @@ fn conditions(known: Option<&Validators>) -> HeaderMap {
     let given = pairs.into_iter().flatten();
     let valid = |value: &Option<String>| HeaderValue::from_str(value.as_ref()?).ok();
     given.filter_map(|(name, value)| Some((name, valid(value)?))).collect()
-}
-
-/// A client of one entry: listed repositories may be local.
-fn client(settings: &Repository) -> anyhow::Result<reqwest::Client> {
-    let mut builder = builder(settings.ca.as_deref(), true)?;
-    if let Some(proxy) = &settings.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy.as_str())?);
-    }
-    Ok(builder.build()?)
-}
-
-fn builder(ca: Option<&std::path::Path>, allow_local: bool) -> Result<reqwest::ClientBuilder, TlsError> {
-    Ok(reqwest::Client::builder()
-        .user_agent(AGENT)
-        .tls_backend_preconfigured(connect::tls(ca)?)
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(STALL)
-        .pool_idle_timeout(Duration::from_secs(60))
-        .no_proxy()
-        .dns_resolver(Arc::new(Resolver(GuardedResolver { allow_local }))))
-}
-
-struct Resolver(GuardedResolver);
-
-impl reqwest::dns::Resolve for Resolver {
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let resolver = self.0;
-        Box::pin(async move {
-            let addresses = resolver.resolve(name.as_str().to_owned()).await?;
-            Ok(Box::new(addresses.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send>)
-        })
-    }
-}
-
-/// A URL as a folder, whose files are below it.
-fn parse(text: &str) -> Result<Url, FetchError> {
-    let malformed = || FetchError::Url {
-        url: text
-            .split('@')
-            .next_back()
-            .unwrap_or_default()
-            .chars()
-            .take(200)
-            .collect(),
-    };
-    let mut url = Url::parse(text).map_err(|_| malformed())?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(malformed());
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    if !url.path().ends_with('/') {
-        url.set_path(&format!("{}/", url.path()));
-    }
-    Ok(url)
-}
-
-fn origin(url: &Url) -> Result<Origin, FetchError> {
-    let mut bare = url.clone();
-    // What a URL says of a user is not part of where it leads.
-    let _ = bare.set_username("");
-    let _ = bare.set_password(None);
-    let uri = bare.as_str().parse().ok();
-    uri.as_ref()
-        .and_then(Origin::of)
-        .ok_or_else(|| FetchError::Url { url: shown(url) })
-}
-
-/// A URL without user, password, query and fragment.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
-}
-
-fn unreachable(url: &Url, reason: String) -> FetchError {
-    FetchError::Unreachable {
-        url: shown(url),
-        reason,
-    }
 }
 
 #[cfg(test)]

@@ -32,18 +32,28 @@ fn routed(uri: &str, default: Option<&str>) -> Result<String, RouteError> {
 }
 
 #[test]
+fn what_part_of_a_list_of_tags_is_asked_for() {
+    for (uri, expected) in [
+        (
+            "/v2/debian/tags/list?n=2&last=12&ns=docker.io",
+            "tags docker.io/library/debian Some(2) Some(\"12\") Some(\"docker.io\")",
+        ),
+        (
+            "/v2/docker.io/a/tags/list?last=",
+            "tags docker.io/library/a None None None",
+        ),
+    ] {
+        assert_eq!(routed(uri, None).unwrap(), expected, "{uri}");
+    }
+}
+
+#[test]
 fn where_requests_lead() {
     let hub = Some("docker.io");
     let short = DIGEST.parse::<Digest>().unwrap().short().to_owned();
     for (uri, default, expected) in [
         ("/v2/", None, "base"),
         ("/v2", hub, "base"),
-        (
-            "/v2/debian/tags/list?n=2&last=12&ns=docker.io",
-            None,
-            "tags docker.io/library/debian Some(2) Some(\"12\") Some(\"docker.io\")",
-        ),
-        ("/v2/a/tags/list?last=", hub, "tags docker.io/library/a None None None"),
         // ?ns=, as containerd sends it.
         (
             "/v2/library/debian/manifests/12?ns=docker.io",

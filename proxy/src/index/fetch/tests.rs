@@ -1,5 +1,7 @@
 //! What is fetched from where, what is refused, and what is not shown.
 
+use std::net::SocketAddr;
+
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
