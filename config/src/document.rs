@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Admin, BuildKit, Cache, Config, Listener, Log, Patch, Rule, Scan, Server, Sign, Store, listener, repository, rule,
-    upstream,
+    Admin, BuildKit, Cache, Config, Helper, Listener, Log, Patch, Rule, Scan, Server, Sign, Store, listener,
+    repository, rule, upstream,
 };
 
 /// All tables of a file, with the defaults for those it leaves out.
@@ -29,6 +29,7 @@ pub(crate) struct Document {
     upstream: Vec<upstream::Entry>,
     rule: Vec<rule::Entry>,
     repository: Vec<repository::Entry>,
+    helper: Vec<Helper>,
 }
 
 impl Default for Document {
@@ -47,6 +48,7 @@ impl Default for Document {
             upstream: upstream::Entry::built_in(),
             rule: vec![rule::Entry::built_in()],
             repository: vec![],
+            helper: Helper::built_in(),
         }
     }
 }
@@ -84,6 +86,9 @@ impl Document {
         let repositories = each("repository", self.repository, |entry, key| {
             entry.check(key, &read, found)
         });
+        for (index, helper) in self.helper.iter().enumerate() {
+            helper.check(&format!("helper[{index}]"), found);
+        }
         if !problems.0.is_empty() {
             return Err(problems);
         }
@@ -99,6 +104,7 @@ impl Document {
             scan: self.scan,
             sign: self.sign,
             repositories: repositories.into_iter().flatten().collect(),
+            helpers: self.helper,
             upstreams: upstreams.into_iter().flatten().collect(),
             rules: rules.into_iter().flatten().collect(),
         })
@@ -201,6 +207,7 @@ impl From<&Config> for Document {
             upstream: config.upstreams.iter().map(Into::into).collect(),
             rule: config.rules.iter().map(Into::into).collect(),
             repository: config.repositories.iter().map(Into::into).collect(),
+            helper: config.helpers,
             store: config.store,
             log: config.log,
             server: config.server,

@@ -9,6 +9,7 @@ mod credentials;
 mod document;
 mod environment;
 mod error;
+mod helper;
 mod host;
 mod listener;
 mod load;
@@ -37,6 +38,7 @@ pub use buildkit::BuildKit;
 pub use cache::Cache;
 pub use credentials::Credentials;
 pub use error::{Error, Problem};
+pub use helper::Helper;
 pub use listener::{Listener, Tls};
 pub use log::{Log, LogFormat};
 pub use patch::{CacheScope, Compression, PackageSource, Patch};
@@ -82,6 +84,8 @@ pub struct Config {
     pub sign: Sign,
     /// `[[repository]]`: how package repositories are reached; the first entry that matches decides.
     pub repositories: Vec<Repository>,
+    /// `[[helper]]`: images with the package managers of distributions; the first entry that matches decides.
+    pub helpers: Vec<Helper>,
     /// `[[upstream]]`: the closed table of registries; at least one, names are unique.
     pub upstreams: Vec<Upstream>,
     /// `[[rule]]`: ordered, the first match decides, the last matches everything.

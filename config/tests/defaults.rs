@@ -48,7 +48,7 @@ fn keys_of_the_schema() -> Vec<(String, Vec<String>)> {
         "store", "log", "server", "admin", "cache", "buildkit", "patch", "scan", "sign",
     ]
     .map(|name| format!("[{name}]"));
-    let lists = ["listener", "upstream", "rule", "repository"].map(|name| format!("[[{name}]]"));
+    let lists = ["listener", "upstream", "rule", "repository", "helper"].map(|name| format!("[[{name}]]"));
     let tables: Vec<_> = tables
         .into_iter()
         .chain(lists)
@@ -93,6 +93,13 @@ fn the_defaults_are_those_we_promise() {
             .iter()
             .all(|upstream| !upstream.docker_library && upstream.token_realms.is_empty())
     );
+    let helpers = ["rhel 9.4", "opensuse-leap 15.6", "debian 12"].map(|release| {
+        let (id, version) = release.split_once(' ').unwrap();
+        let found = config.helpers.iter().find(|helper| helper.matches(id, version));
+        found.map(|helper| helper.image(version))
+    });
+    let images = ["docker.io/redhat/ubi9:latest", "docker.io/opensuse/leap:15.6"];
+    assert_eq!(helpers, [Some(images[0].to_owned()), Some(images[1].to_owned()), None]);
     let Action::Patch(terms) = config.rules[0].action else {
         unreachable!("{:?}", config.rules)
     };

@@ -39,7 +39,7 @@ const VALUES: &[(&str, &str)] = &[
     ),
     (
         "[cach]",
-        "FILE: cach: unknown key, expected one of `store`, `log`, `server`, `admin`, `cache`, `buildkit`, `patch`, `scan`, `sign`, `listener`, `upstream`, `rule`, `repository`",
+        "FILE: cach: unknown key, expected one of `store`, `log`, `server`, `admin`, `cache`, `buildkit`, `patch`, `scan`, `sign`, `listener`, `upstream`, `rule`, `repository`, `helper`",
     ),
     (
         "[cache]\nttl = 1",
@@ -418,5 +418,29 @@ fn a_wrong_variable_is_told_by_its_name() {
         let text = refusal("", &[(name, value)]);
         assert_eq!(text, *expected);
         assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+/// The lines of a `[[helper]]`, and the error without the file.
+const HELPERS: &[(&str, &str)] = &[
+    (
+        "id = \"\"\nversion = \"[\"\nimage = \"quay.io/centos/centos:stream$major\"",
+        "helper[0].id: is empty, give the ID of the distribution's os-release\nFILE: helper[0].version: error parsing glob '[': unclosed character class; missing ']'",
+    ),
+    (
+        "id = \"rhel\"\nimage = \"redhat/ubi9:latest\"",
+        "helper[0].image: must begin with the name of an [[upstream]]: a lower-case host or host:port, such as \"registry.example.com\" or \"localhost:5000\"",
+    ),
+    (
+        "id = \"rhel\"\nimage = \"docker.io/redhat/ubi9\"",
+        "helper[0].image: has neither a tag nor a digest, write such as \"docker.io/library/almalinux:$major\"",
+    ),
+];
+
+#[test]
+fn a_wrong_helper_is_told() {
+    for (lines, expected) in HELPERS {
+        let text = refusal(&format!("[[helper]]\n{lines}\n"), &[]);
+        assert_eq!(text, format!("FILE: {expected}"));
     }
 }
