@@ -7,6 +7,10 @@ use bollard_buildkit_proto::pb;
 
 use super::{Platform, State};
 
+/// What BuildKit writes for a mount that has none.
+const NO_INPUT: i64 = -1;
+const NO_OUTPUT: i64 = -1;
+
 /// What the command may reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
@@ -46,10 +50,24 @@ pub struct Exec {
 
 #[derive(Clone, Debug)]
 enum Mount {
-    Cache { id: String, sharing: Sharing },
-    Tmpfs { size: Option<u64> },
-    Bind { state: State, selector: String },
-    Secret { id: String },
+    Cache {
+        id: String,
+        sharing: Sharing,
+    },
+    Tmpfs {
+        size: Option<u64>,
+    },
+    Bind {
+        state: State,
+        selector: String,
+    },
+    /// What the command leaves there is what [`Exec::run`] gives.
+    Output {
+        state: State,
+    },
+    Secret {
+        id: String,
+    },
 }
 
 impl Exec {
@@ -143,12 +161,23 @@ impl Exec {
         self
     }
 
-    /// The root file system after the command.
+    /// Mounts another state at `dest`, to be changed there: [`Exec::run`] gives what the command makes of it, and the root file system
+    /// is read-only and is not kept. There is one such mount; the last call stands.
+    pub fn output(mut self, dest: impl Into<String>, state: &State) -> Self {
+        self.mounts.retain(|_, mount| !matches!(mount, Mount::Output { .. }));
+        self.mounts.insert(dest.into(), Mount::Output { state: state.clone() });
+        self
+    }
+
+    /// The file system after the command: the root, or the one that is mounted to be changed.
     pub fn run(self) -> State {
         let mut inputs = vec![self.root.clone()];
         let mut caps = BTreeSet::from(["exec.meta.base", "exec.mount.bind"]);
+        let is_elsewhere = self.mounts.values().any(|mount| matches!(mount, Mount::Output { .. }));
         let mut mounts = vec![pb::Mount {
             dest: "/".to_owned(),
+            output: if is_elsewhere { NO_OUTPUT } else { 0 },
+            readonly: is_elsewhere,
             ..pb::Mount::default()
         }];
         for (dest, mount) in &self.mounts {
@@ -204,12 +233,12 @@ fn ulimit(name: &str, most: i64) -> pb::Ulimit {
 }
 
 impl Mount {
-    /// Mounts without an output: -1 says so for both ends (an absent value would mean the first one).
+    /// As BuildKit has it; an absent value would mean the first input or output.
     fn to_wire(&self, dest: &str, inputs: &mut Vec<State>, caps: &mut BTreeSet<&'static str>) -> pb::Mount {
         let mut wire = pb::Mount {
             dest: dest.to_owned(),
-            input: -1,
-            output: -1,
+            input: NO_INPUT,
+            output: NO_OUTPUT,
             ..pb::Mount::default()
         };
         match self {
@@ -247,6 +276,10 @@ impl Mount {
                 wire.input = index_of(state, inputs);
                 wire.readonly = true;
                 wire.selector.clone_from(selector);
+            }
+            Self::Output { state } => {
+                wire.input = index_of(state, inputs);
+                wire.output = 0;
             }
         }
         wire

@@ -121,6 +121,25 @@ fn what_a_definition_asks_for_is_what_buildkit_is_asked_for_beforehand() {
 }
 
 #[test]
+fn what_is_changed_may_be_a_mount() {
+    let state = image(1)
+        .exec(["true"])
+        .output("/elsewhere", &image(3))
+        .bind("/files", &image(2))
+        .output("/target", &image(2))
+        .run();
+    let definition = state.definition();
+    let exec = exec(decode(&definition.0.def[2])).unwrap();
+    let mounts: Vec<_> = exec
+        .mounts
+        .iter()
+        .map(|m| (m.dest.as_str(), m.input, m.output, m.readonly))
+        .collect();
+    let expected = [("/", 0, -1, true), ("/files", 1, -1, true), ("/target", 1, 0, false)];
+    assert_eq!(mounts, expected);
+}
+
+#[test]
 fn a_name_is_no_part_of_the_operation() {
     let named = |name: &str| image(1).exec(["true"]).name(name).run();
     assert_eq!(named("a").digest(), named("b").digest());
