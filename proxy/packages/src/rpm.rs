@@ -10,6 +10,7 @@ mod berkeley;
 mod bytes;
 mod configuration;
 mod database;
+mod file;
 mod header;
 mod index;
 mod manifest;
@@ -19,17 +20,21 @@ mod obsoletes;
 mod outdated;
 mod pattern;
 mod release;
+mod scripts;
 mod sqlite;
+mod values;
 
 pub use configuration::{
     CONFIGURATION_DIRECTORIES, CONFIGURATION_FILES, Configuration, Error as ConfigurationError, IniError, Lock,
     Repository, Variables,
 };
-pub use database::{DATABASES, Error, WRITE_AHEAD, read_database};
+pub use database::{DATABASES, Error, Running, WRITE_AHEAD, read_database, read_scripts};
+pub use file::{Entry, FileError, Head};
 pub use index::{Available, Index, Visible};
 pub use manifest::{MANIFEST, read_manifest};
 pub use outdated::{offered, outdated};
 pub use release::{Release, release};
+pub use scripts::{Script, Scripts, Trigger, unrunnable};
 
 /// An installed package, as rpm's database has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

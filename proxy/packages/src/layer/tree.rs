@@ -232,8 +232,16 @@ impl Tree {
         self.leaves.get(path)
     }
 
+    /// Whether a path leads to a file, links followed.
+    #[must_use]
+    pub fn has_file(&self, path: &str) -> bool {
+        let place = self.resolve(path);
+        matches!(place.and_then(|place| self.leaves.get(&place)), Some(Leaf::File(_)))
+    }
+
     /// Whether there is a directory, with an entry or by what is in it.
-    pub(crate) fn is_directory(&self, path: &str) -> bool {
+    #[must_use]
+    pub fn is_directory(&self, path: &str) -> bool {
         match self.leaves.get(path) {
             Some(leaf) => matches!(leaf, Leaf::Directory(_)),
             None => path.is_empty() || self.below(&format!("{path}/")).next().is_some(),

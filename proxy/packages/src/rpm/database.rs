@@ -3,6 +3,8 @@
 //! a file whose parts point at each other in circles, or all at one large header, is refused in linear time.
 
 use crate::rpm::bytes::{Bytes, Order};
+use crate::rpm::scripts::{Scripts, Trigger};
+use crate::rpm::values::Values;
 use crate::rpm::{Package, berkeley, header, ndb, sqlite};
 use crate::version;
 
@@ -131,6 +133,40 @@ pub(crate) fn malformed<T>(at: usize, text: &'static str) -> Result<T, Malformed
 /// # Errors
 /// [`Error`] when it is of no kind that is known here, or not what rpm writes.
 pub fn read_database(file: &str, bytes: &[u8]) -> Result<Vec<Package>, Error> {
+    read(file, bytes, |_, package| Ok(package))
+}
+
+/// What packages that are installed run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The package's name.
+    pub name: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Its own scripts.
+    pub scripts: Scripts,
+    /// What it runs when files of other packages come or go.
+    pub triggers: Vec<Trigger>,
+}
+
+/// Reads what the packages of a database run, as [`read_database`] reads who they are.
+///
+/// # Errors
+/// [`Error`] when it is of no kind that is known here, or not what rpm writes.
+pub fn read_scripts(file: &str, bytes: &[u8]) -> Result<Vec<Running>, Error> {
+    read(file, bytes, |header, package| {
+        let header = Values::read(header)?;
+        Ok(Running {
+            name: package.name,
+            architecture: package.architecture,
+            scripts: Scripts::of(&header),
+            triggers: Trigger::all(&header),
+        })
+    })
+}
+
+/// What `take` makes of each package of a database.
+fn read<T>(file: &str, bytes: &[u8], take: impl Fn(Bytes<'_>, Package) -> Result<T, Wrong>) -> Result<Vec<T>, Error> {
     let (kind, result) = if bytes.starts_with(sqlite::MAGIC) {
         ("SQLite", sqlite::headers(bytes))
     } else if bytes.starts_with(ndb::MAGIC) {
@@ -146,15 +182,16 @@ pub fn read_database(file: &str, bytes: &[u8]) -> Result<Vec<Package>, Error> {
         at,
         text,
     })?;
-    let mut packages = Vec::new();
+    let mut taken = Vec::new();
     for (index, bytes) in headers.iter().enumerate() {
-        let package = header::package(Bytes::new(bytes, Order::Big));
-        packages.extend(package.map_err(|wrong| wrong.at(file, index + 1))?);
-        if packages.len() > MAX_PACKAGES {
+        let header = Bytes::new(bytes, Order::Big);
+        let package = header::package(header).and_then(|found| found.map(|package| take(header, package)).transpose());
+        taken.extend(package.map_err(|wrong| wrong.at(file, index + 1))?);
+        if taken.len() > MAX_PACKAGES {
             return Err(Error::TooMany { file: file.to_owned() });
         }
     }
-    Ok(packages)
+    Ok(taken)
 }
 
 /// The headers found so far, and how many bytes more they may have.

@@ -8,9 +8,9 @@ use crate::rpm::{Package, is_architecture, is_name, release};
 use crate::version::{Family, Version};
 
 /// As many tags as rpm takes (`HEADER_TAGS_MAX`).
-const MAX_TAGS: usize = 0xffff;
-const INTRO: usize = 8;
-const ENTRY: usize = 16;
+pub(crate) const MAX_TAGS: usize = 0xffff;
+pub(crate) const INTRO: usize = 8;
+pub(crate) const ENTRY: usize = 16;
 
 /// The longest text that is taken from a tag, in bytes.
 const MAX_TEXT: usize = 1024;
