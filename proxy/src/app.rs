@@ -26,7 +26,7 @@ use crate::index::Indexes;
 use crate::library::Library;
 use crate::patch::builds::Builds;
 use crate::patch::workers::Pool;
-use crate::patch::{self, Engine as _, Patcher};
+use crate::patch::{self, Engine as _, Helpers, Patcher};
 use crate::policy::Policy;
 use crate::referrers::Referrers;
 use crate::resolve::Resolver;
@@ -93,7 +93,9 @@ impl App {
         let indexes = Indexes::new(config.repositories, sources.clone(), directory.join("indexes"), &tasks)?;
         let fetcher = Arc::clone(indexes.fetcher());
         let depot = Depot::new(fetcher, Arc::clone(&blobs), catalog.clone(), tasks.clone());
+        let table = table(config.upstreams, &config.cache)?;
         let parts = patch::Parts {
+            helpers: Helpers::new(config.helpers, table.clone()),
             catalog: catalog.clone(),
             resolver: Arc::clone(&resolver),
             depot,
@@ -108,7 +110,6 @@ impl App {
             scratch,
         };
         let patcher = Patcher::new(parts, config.patch, tasks.clone());
-        let table = table(config.upstreams, &config.cache)?;
         let policy = Policy::new(config.rules);
         let handler = handler((table, policy, patcher), resolver, library, &catalog, &tasks);
         Ok(Self {
@@ -238,7 +239,11 @@ async fn bind(listeners: &[config::Listener]) -> anyhow::Result<Vec<(Listener, O
     Ok(bound)
 }
 
-fn table(upstreams: Vec<config::Upstream>, cache: &config::Cache) -> anyhow::Result<Table> {
+/// The table of upstreams.
+///
+/// # Errors
+/// When one cannot be used.
+pub(crate) fn table(upstreams: Vec<config::Upstream>, cache: &config::Cache) -> anyhow::Result<Table> {
     let sites = upstreams.into_iter().map(|upstream| {
         let name: Arc<str> = upstream.name.as_str().into();
         let client = Client::new(Settings {

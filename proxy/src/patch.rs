@@ -21,7 +21,7 @@ use crate::flight::{Interrupted, Urgency};
 use crate::index::Indexes;
 use crate::inspect::InspectError;
 use crate::library::{Library, LibraryError};
-use crate::plan::{NoPlan, Plan};
+use crate::plan::{self, NoPlan, Plan};
 use crate::resolve::{ResolveError, Resolver};
 use crate::route::Place;
 use crate::scan::{ScanError, Scanners};
@@ -35,6 +35,7 @@ mod detour;
 mod direct;
 mod evidence;
 mod finish;
+mod helper;
 mod image;
 mod index;
 mod job;
@@ -47,6 +48,7 @@ pub mod workers;
 
 pub use detour::Detour;
 pub use direct::Refused;
+pub use helper::{Helpers, Helping};
 pub use job::Patcher;
 pub use once::Once;
 pub use packages::{PackageFile, Packages};
@@ -90,6 +92,9 @@ pub struct PatchLayer {
     /// What made it, with its version; empty when that is not known.
     #[serde(default)]
     pub engine: String,
+    /// The image whose package manager was used, where that was another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helper: Option<plan::Helper>,
 }
 
 impl PatchLayer {
@@ -128,6 +133,8 @@ pub struct Base {
     pub own_tool: bool,
     /// What the image's own tool is told of its repositories, or why it cannot be told that.
     pub detour: Result<Detour, String>,
+    /// The image that has the package manager, where that is another.
+    pub helper: Option<Arc<Helping>>,
 }
 
 /// How a plan is to be carried out.
@@ -261,6 +268,15 @@ pub enum PatchError {
         /// Those of the workers.
         workers: String,
     },
+    /// The image whose package manager it needs cannot be had.
+    #[error("it has no package manager, and the helper image {image} for it cannot be had")]
+    Helper {
+        /// The helper image.
+        image: String,
+        /// Why not.
+        #[source]
+        source: Box<PatchError>,
+    },
     /// Some of what was planned cannot be done in this image; the rest may be.
     #[error("these packages cannot be upgraded in it: {}", names(.0))]
     LeftOut(Vec<Refused>),
@@ -329,6 +345,7 @@ impl PatchError {
             | Self::Scan(_) => true,
             Self::Late
             | Self::NoWorker { .. }
+            | Self::Helper { .. }
             | Self::Resolve(_)
             | Self::Blob(_)
             | Self::Depot(_)
@@ -408,6 +425,8 @@ pub struct Parts {
     pub sources: Sources,
     /// Where packages come from.
     pub depot: Arc<Depot>,
+    /// Images with package managers, for images that have none.
+    pub helpers: Helpers,
     /// What makes layers.
     pub engine: Arc<dyn Engine>,
     /// Where the logs of builds are kept.

@@ -10,7 +10,7 @@ use patchport_oci::{Digest, Platform};
 use patchport_packages::findings::Status;
 use patchport_packages::inventory::{Held, Installed, Kept};
 use patchport_packages::{Finding, Findings, Inventory, Version};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod select;
 mod tool;
@@ -43,6 +43,9 @@ pub struct Plan {
     pub suite: String,
     /// What upgrades them.
     pub tool: Tool,
+    /// The image that this tool is in, once that is known; nothing where it is in the image itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub helper: Option<Helper>,
     /// What to upgrade, ordered by name and architecture; never empty.
     pub upgrades: Vec<Upgrade>,
     /// Whether a package may come out in another major version than it went in.
@@ -52,6 +55,15 @@ pub struct Plan {
     pub compression: Compression,
     /// What shares the package manager's caches with this plan.
     pub cache: String,
+}
+
+/// An image that has the tool for another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Helper {
+    /// Its `host/repository`.
+    pub name: String,
+    /// Its manifest.
+    pub digest: Digest,
 }
 
 /// One package to upgrade.
@@ -290,6 +302,7 @@ fn made<'a>(
         distribution,
         suite,
         tool,
+        helper: None,
         upgrades,
         major_upgrades: choices.major_upgrades,
         compression: if target.docker {

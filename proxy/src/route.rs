@@ -25,6 +25,7 @@ pub struct Site {
 }
 
 /// The closed table of upstreams.
+#[derive(Clone)]
 pub struct Table(HashMap<Arc<str>, Arc<Site>>);
 
 /// A repository of an upstream.
@@ -125,6 +126,15 @@ impl Table {
             site: Arc::clone(self.0.get(upstream)?),
             repository: repository.parse().ok()?,
         })
+    }
+
+    /// A repository by its full name, such as `docker.io/library/debian`.
+    ///
+    /// # Errors
+    /// [`RouteError`] when its upstream is not in the table, or it is malformed.
+    pub fn named(&self, name: &str) -> Result<Place, RouteError> {
+        let (host, rest) = name.split_once('/').unwrap_or((name, ""));
+        Self::in_site(self.site(host)?, rest)
     }
 
     /// Reads a request's URI, with the listener's `default` upstream.

@@ -89,6 +89,7 @@ pub(crate) fn patch_layer(held: &[&str]) -> PatchLayer {
         now: vec![],
         packages: vec![],
         engine: "fake 1".into(),
+        helper: None,
     }
 }
 

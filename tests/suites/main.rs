@@ -22,6 +22,7 @@ mod patch_answers;
 mod patch_apk;
 mod patch_command;
 mod patch_failures;
+mod patch_helper;
 mod patch_packages;
 mod patch_pacman;
 mod patch_repositories;

@@ -168,7 +168,7 @@ async fn assert_upgraded(what: &str, image: &Image, patched: &Pulled) -> Rootfs 
 }
 
 /// The packages that syft finds.
-async fn by_syft(pulled: &Pulled) -> BTreeSet<String> {
+pub(crate) async fn by_syft(pulled: &Pulled) -> BTreeSet<String> {
     let folder = tempfile::tempdir().unwrap();
     let layer = |bytes: &bytes::Bytes| Blob {
         bytes: bytes.clone(),

@@ -46,7 +46,7 @@ fn listed(answer: &Response) -> Vec<Value> {
 }
 
 /// What comes with a digest: each artifact pulled and checked, its payload by predicate type or artifact type.
-async fn evidence(mirror: &Mirror, digest: &str) -> BTreeMap<String, Value> {
+pub(crate) async fn evidence(mirror: &Mirror, digest: &str) -> BTreeMap<String, Value> {
     let mut documents = BTreeMap::new();
     for descriptor in listed(&referrers_of(mirror, digest, "").await) {
         let artifact = pull_artifact(&mirror.client(), REPOSITORY, descriptor["digest"].as_str().unwrap()).await;

@@ -38,7 +38,10 @@ pub(super) fn predicate(account: &Account<'_>) -> Value {
         })
     });
     let packages = changed(account).map(|package| dependency(account, package));
-    let dependencies = [image(account.name, account.original)].into_iter().chain(packages);
+    let helper = account.layer.helper.as_ref();
+    let helper = helper.map(|helper| image("helper", &helper.name, &helper.digest));
+    let original = image("original", account.name, &account.original.digest);
+    let dependencies = [original].into_iter().chain(helper).chain(packages);
     json!({
         "buildDefinition": {
             "buildType": PATCH,
@@ -79,7 +82,7 @@ pub(super) fn index_predicate(name: &str, original: &Manifest, children: &[(&Dig
             "buildType": INDEX,
             "externalParameters": { "image": format!("{name}@{}", original.digest) },
             "internalParameters": { "replaced": replaced.collect::<Vec<_>>() },
-            "resolvedDependencies": [image(name, original)],
+            "resolvedDependencies": [image("original", name, &original.digest)],
         },
         "runDetails": {
             "builder": builder(None),
@@ -96,11 +99,12 @@ fn builder(engine: Option<&str>) -> Value {
     json!({ "id": BUILDER, "version": version })
 }
 
-fn image(name: &str, original: &Manifest) -> Value {
+/// An image that took part.
+fn image(part: &str, name: &str, digest: &Digest) -> Value {
     json!({
-        "name": "original",
-        "uri": image_url(name, &original.digest.to_string()),
-        "digest": digest_set(&original.digest),
+        "name": part,
+        "uri": image_url(name, &digest.to_string()),
+        "digest": digest_set(digest),
     })
 }
 

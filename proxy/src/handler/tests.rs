@@ -88,6 +88,7 @@ impl Bench {
             tasks.clone(),
         );
         let parts = Parts {
+            helpers: crate::patch::Helpers::new(vec![], Table::new([])),
             depot,
             indexes,
             sources: Sources::default(),

@@ -153,7 +153,14 @@ impl Engine for BuildKit {
         let upgrade = || own_tool(recipe, &image, plan, base);
         let packages = base.packages.as_deref();
         let install = packages.and_then(|packages| {
-            let exec = recipe.install(&image, plan, &packages.paths, &run())?;
+            let exec = match base.helper.as_deref() {
+                Some(helping) => {
+                    let digest = helping.manifest.digest.to_string();
+                    let helper = State::oci_layout("patchport", &helping.place.to_string(), &digest, &platform);
+                    recipe::helper::install(&helper, &image, helping, plan, &packages.paths, &run())
+                }
+                None => recipe.install(&image, plan, &packages.paths, &run())?,
+            };
             let digest = Digest::of(&packages.manifest).to_string();
             let mounted = State::oci_layout("patchport", "patchport.invalid/packages", &digest, &platform);
             Some(exec.bind(recipe::PACKAGES, &mounted))

@@ -1,6 +1,6 @@
-//! What BuildKit may read from and write to during one solve: the base image, and a scratch folder.
+//! What BuildKit may read from and write to during one solve: the base image, a helper if there is one, and a scratch folder.
 //!
-//! It sees the blobs of one image and nothing else of the store; what it writes is verified, kept aside, and gone when the
+//! It sees the blobs of these and nothing else of the store; what it writes is verified, kept aside, and gone when the
 //! solve's owner is.
 
 use std::collections::HashMap;
@@ -30,12 +30,11 @@ const MAX_PART: u64 = 4 << 20;
 pub(super) struct SolveContent {
     /// Manifest and configuration.
     small: HashMap<String, Bytes>,
-    /// The base image's layers.
-    layers: HashMap<String, (Digest, u64)>,
+    /// The layers of the base image and of the helper, with where they are.
+    layers: HashMap<String, (Digest, u64, Place)>,
     /// The packages, whose layer is a file.
     packages: Option<Arc<Packages>>,
     blobs: Arc<Blobs>,
-    place: Place,
     scratch: PathBuf,
     received: Arc<Mutex<HashMap<String, NamedTempFile>>>,
 }
@@ -43,16 +42,19 @@ pub(super) struct SolveContent {
 impl SolveContent {
     /// The content for patching `base`; what comes back is kept in `scratch`.
     pub(super) fn new(base: &Base, blobs: Arc<Blobs>, scratch: PathBuf) -> Self {
-        let mut small = HashMap::from([(base.manifest.digest.to_string(), base.manifest.bytes.clone())]);
-        let mut layers = HashMap::new();
-        for (at, descriptor) in base.manifest.references().enumerate() {
-            if at == 0 {
-                small.insert(descriptor.digest.to_string(), base.config.clone());
-            } else {
-                layers.insert(
-                    descriptor.digest.to_string(),
-                    (descriptor.digest.clone(), descriptor.size),
-                );
+        let (mut small, mut layers) = (HashMap::new(), HashMap::new());
+        let helper = base.helper.as_deref();
+        let helper = helper.map(|helper| (&helper.manifest, &helper.config, &helper.place));
+        // What both have is read where the base image is.
+        for (manifest, config, place) in helper.into_iter().chain([(&base.manifest, &base.config, &base.place)]) {
+            small.insert(manifest.digest.to_string(), manifest.bytes.clone());
+            for (at, descriptor) in manifest.references().enumerate() {
+                let digest = descriptor.digest.clone();
+                if at == 0 {
+                    small.insert(digest.to_string(), config.clone());
+                } else {
+                    layers.insert(digest.to_string(), (digest, descriptor.size, place.clone()));
+                }
             }
         }
         if let Some(packages) = &base.packages {
@@ -65,7 +67,6 @@ impl SolveContent {
             layers,
             packages: base.packages.clone(),
             blobs,
-            place: base.place.clone(),
             scratch,
             received: Arc::default(),
         }
@@ -102,7 +103,7 @@ impl Content for SolveContent {
         if let Some(packages) = self.packages(digest) {
             return Ok(Some(packages.size));
         }
-        Ok(self.layers.get(digest).map(|(_, size)| *size))
+        Ok(self.layers.get(digest).map(|(_, size, _)| *size))
     }
 
     async fn read(&self, digest: &str, offset: u64, length: u64) -> Result<ByteStream, ContentError> {
@@ -118,13 +119,13 @@ impl Content for SolveContent {
                 .await
                 .map_err(|error| failure(digest, "read")(Box::new(error)));
         }
-        let (layer, size) = self
+        let (layer, size, place) = self
             .layers
             .get(digest)
             .ok_or_else(|| ContentError::NotFound { digest: digest.into() })?;
         let failed = failure(digest, "read");
         let origin = Origin {
-            place: self.place.clone(),
+            place: place.clone(),
             size: Some(*size),
         };
         let content = self

@@ -95,7 +95,7 @@ impl Patcher {
     }
 
     /// What the image has, by its layers.
-    async fn tree(&self, subject: &Subject, watch: Watch) -> Result<Tree, PatchError> {
+    pub(super) async fn tree(&self, subject: &Subject, watch: Watch) -> Result<Tree, PatchError> {
         let layers: &[Descriptor] = match &subject.manifest.content {
             Content::Image { layers, .. } => layers,
             Content::Index { .. } => &[],

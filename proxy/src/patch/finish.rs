@@ -128,6 +128,7 @@ impl Finishing {
                 now,
                 packages: self.packages,
                 engine: String::new(),
+                helper: self.plan.helper,
             },
             normalised.files,
             file,

@@ -10,6 +10,7 @@ use patchport_oci::manifest::Content;
 use patchport_oci::{Digest, Manifest, Platform, media_type};
 use patchport_packages::{Findings, Inventory};
 
+use super::helper::Found;
 use super::job::{Made, Patcher};
 use super::roster::Watched;
 use super::{
@@ -193,11 +194,15 @@ impl Patcher {
             planned.plan = direct::without(plan, refused, &mut planned.left_out);
             made = self.made(subject, planned.plan.as_ref(), choices, urgency).await;
         }
+        let layer = made?;
+        if let (Some(plan), Some(layer)) = (&mut planned.plan, &layer) {
+            plan.helper.clone_from(&layer.helper);
+        }
         Ok(Carried {
             findings,
             planned,
             asked,
-            layer: made?,
+            layer,
         })
     }
 
@@ -211,7 +216,13 @@ impl Patcher {
     ) -> Result<Option<PatchLayer>, PatchError> {
         let Some(plan) = plan else { return Ok(None) };
         self.admit(subject).await?;
-        let (plan, subject) = (plan.clone(), subject.clone());
+        let (mut plan, subject) = (plan.clone(), subject.clone());
+        let helper = match plan.tool {
+            Tool::Helper => Some(self.helper(&subject).await?),
+            _ => None,
+        };
+        // Another helper may give another layer.
+        plan.helper = helper.as_ref().map(|helper| helper.named.clone());
         // A run that may not be emulated is none for those who would have it so, and the other way round.
         let key = (plan.key(), choices.emulation);
         let flight = self.layers.launch(key, |urgency| {
@@ -220,7 +231,7 @@ impl Patcher {
                 emulation: choices.emulation,
                 ..Order::default()
             };
-            Arc::clone(self).layer(plan, subject, order)
+            Arc::clone(self).layer(plan, subject, helper, order)
         });
         // Whoever waits for the image waits for its layer, also when that was begun while nobody did.
         let theirs = flight.urgency().clone();
@@ -234,7 +245,7 @@ impl Patcher {
     }
 
     /// Whether the source policy lets the image be patched.
-    async fn admit(&self, subject: &Subject) -> Result<(), PatchError> {
+    pub(super) async fn admit(&self, subject: &Subject) -> Result<(), PatchError> {
         let sources = &self.parts.sources;
         if sources.policy().is_none() {
             return Ok(());
@@ -278,7 +289,7 @@ impl Patcher {
     }
 
     /// Carries out a plan, unless its layer is known and fresh.
-    async fn layer(self: Arc<Self>, plan: Plan, subject: Subject, order: Order) -> Made {
+    async fn layer(self: Arc<Self>, plan: Plan, subject: Subject, helper: Option<Found>, order: Order) -> Made {
         let key = plan.key();
         if let Some((layer, made_at)) = self.parts.catalog.layer(&key).await?
             // Exact versions do not age; what a repository offers beyond a report's fix does.
@@ -296,6 +307,10 @@ impl Patcher {
         // A thousand images that are planned anew do not fetch and fill the disk at once, and none of them keeps a pull waiting.
         let _turn = self.turns.take(&order.urgency).await?;
         let packages = self.packages(&plan, &subject).await?;
+        let helper = match (helper, &packages) {
+            (Some(found), Some(packages)) => Some(self.helping(&plan, &subject, found, &packages.files).await?),
+            _ => None,
+        };
         let base = Base {
             manifest: subject.manifest.clone(),
             config: subject.config.clone(),
@@ -304,6 +319,7 @@ impl Patcher {
             detour: self.detour(&plan, &subject).await?,
             packages: packages.map(Arc::new),
             own_tool: self.package_source()? != PackageSource::Fetched,
+            helper: helper.map(Arc::new),
         };
         let workers = self.parts.engine.platforms().await?;
         if !workers.allow(&plan.platform, order.emulation) {
@@ -374,14 +390,19 @@ impl Patcher {
 
     /// The packages of a plan, fetched; nothing when the image's own tool is to fetch them.
     async fn packages(&self, plan: &Plan, subject: &Subject) -> Result<Option<Packages>, PatchError> {
+        let has_own = plan.tool != Tool::Helper;
         let choice = self.package_source()?;
-        if choice == PackageSource::Image {
+        if choice == PackageSource::Image && has_own {
             return Ok(None);
         }
-        let must = choice == PackageSource::Fetched;
+        let must = choice == PackageSource::Fetched || !has_own;
         let Some(supply) = self.parts.scanners.packages(subject, &plan.upgrades).await else {
             let needs_more = || {
-                let reason = "the package indexes do not say all that its upgrades need, and `patch.packages = \"fetched\"`, or a source policy about package repositories, keeps the image's own tool from finding out";
+                let reason = if has_own {
+                    "the package indexes do not say all that its upgrades need, and `patch.packages = \"fetched\"`, or a source policy about package repositories, keeps the image's own tool from finding out"
+                } else {
+                    "the package indexes do not say all that its upgrades need, and it has no package manager that could find out"
+                };
                 Err(PatchError::Unsupported(reason.to_owned()))
             };
             return if must { needs_more() } else { Ok(None) };

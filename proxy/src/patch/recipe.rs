@@ -9,6 +9,7 @@ use crate::plan::{Plan, Tool};
 
 mod apk;
 mod apt;
+pub(super) mod helper;
 mod pacman;
 mod rpm;
 
@@ -29,6 +30,8 @@ const UNTOLD: i64 = 85;
 const FAILED: i64 = 83;
 /// The fetched packages alone do not do; the image's own tool may.
 const INCOMPLETE: i64 = 84;
+/// The helper does not find in the image what is installed there.
+const UNKNOWN_DATABASE: i64 = 86;
 
 /// How a package manager upgrades.
 pub(super) trait Recipe: Sync {
@@ -54,11 +57,12 @@ pub(super) fn of(tool: Tool) -> &'static dyn Recipe {
         Tool::Yum => &rpm::YUM_3,
         Tool::Rpm => &rpm::RPM,
         Tool::Pacman => &pacman::Pacman,
-        Tool::Fragments => &Nothing,
+        // A helper's recipe needs the helper ([`helper`]).
+        Tool::Helper | Tool::Fragments => &Nothing,
     }
 }
 
-/// For images that have nothing to run: they are patched without a container ([`super::direct`]).
+/// For images that have nothing to run: they are patched by a helper, or without a container ([`super::direct`]).
 struct Nothing;
 
 impl Recipe for Nothing {
@@ -84,28 +88,38 @@ pub(super) enum Ending {
 
 /// What an exit code of a recipe comes to, and in words.
 pub(super) fn explain(tool: Tool, code: i64) -> (Ending, String) {
+    let tool = match tool {
+        Tool::Helper => "helper's rpm".to_owned(),
+        tool => format!("image's {tool}"),
+    };
     match code {
         UNREADABLE => (
             Ending::Failed,
-            format!("the image's package sources could not be read by its {tool}"),
+            format!("the image's package sources could not be read by the {tool}"),
         ),
         NOT_OFFERED => (
             Ending::NotOffered,
-            format!("the image's package sources do not give these upgrades to its {tool}"),
+            format!("the image's package sources do not give these upgrades to the {tool}"),
         ),
         INCOMPLETE => (
             Ending::Incomplete,
-            format!("the fetched packages could not be installed by the image's {tool}"),
+            format!("the fetched packages could not be installed by the {tool}"),
         ),
         UNTOLD => (
             Ending::Failed,
-            format!("the image's {tool} cannot be told what [[repository]] says"),
+            format!("the {tool} cannot be told what [[repository]] says"),
         ),
-        126 | 127 => (Ending::Failed, format!("the image has no shell or no {tool} that runs")),
-        FAILED => (Ending::Failed, format!("the image's {tool} failed")),
+        UNKNOWN_DATABASE => (
+            Ending::Failed,
+            format!(
+                "the {tool} does not find what is installed in the image, whose database may be of a kind that it does not know"
+            ),
+        ),
+        126 | 127 => (Ending::Failed, format!("there is no shell, or no {tool} that runs")),
+        FAILED => (Ending::Failed, format!("the {tool} failed")),
         _ => (
             Ending::Failed,
-            format!("the upgrade with the image's {tool} ended with an error"),
+            format!("the upgrade with the {tool} ended with an error"),
         ),
     }
 }

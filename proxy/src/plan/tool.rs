@@ -30,6 +30,8 @@ pub enum Tool {
     Yum,
     /// `rpm` in an image without any of these.
     Rpm,
+    /// `rpm` of a helper image, for one with rpm's database that cannot upgrade its packages itself.
+    Helper,
     /// `pacman`.
     Pacman,
     /// None: the files of packages are laid over an image whose dpkg database is split (distroless). Needs no container.
@@ -55,14 +57,12 @@ impl Tool {
     pub fn of(inventory: &Inventory) -> Result<Self, &'static str> {
         let has = |tool: &str| inventory.tools.iter().any(|own| own == tool);
         match inventory.manager {
-            Manager::Dpkg | Manager::Rpm if !has("sh") => Err("the image has no shell to upgrade packages with"),
+            Manager::Dpkg if !has("sh") => Err("the image has no shell to upgrade packages with"),
             Manager::Dpkg if has("apt-get") => Ok(Self::Apt),
             Manager::Dpkg if has("dpkg") => Ok(Self::Dpkg),
             Manager::Dpkg => Err("the image has dpkg's database, but neither apt-get nor dpkg"),
-            Manager::Rpm => RPM
-                .into_iter()
-                .find(|tool| has(tool.name()))
-                .ok_or("the image has rpm's database, but neither rpm nor a tool that uses it"),
+            Manager::Rpm if !has("sh") => Ok(Self::Helper),
+            Manager::Rpm => Ok(RPM.into_iter().find(|tool| has(tool.name())).unwrap_or(Self::Helper)),
             Manager::DpkgFragments => Ok(Self::Fragments),
             Manager::RpmManifest => Err("rpm images without a package database (distroless) are not supported yet"),
             Manager::Apk if !has("sh") => Err("the image has no shell to upgrade packages with"),
@@ -87,7 +87,7 @@ impl Tool {
             Self::Tdnf => "tdnf",
             Self::Microdnf => "microdnf",
             Self::Yum => "yum",
-            Self::Rpm => "rpm",
+            Self::Rpm | Self::Helper => "rpm",
             Self::Pacman => "pacman",
             Self::Fragments => "status.d",
         }
@@ -134,8 +134,13 @@ mod tests {
         for (tools, expected) in cases {
             assert_eq!(of(Manager::Rpm, tools), Ok(expected), "{tools:?}");
         }
-        assert!(of(Manager::Rpm, &["dnf", "rpm"]).unwrap_err().contains("no shell"));
-        assert!(of(Manager::Rpm, &["sh"]).unwrap_err().contains("neither rpm"));
+        for nothing_that_runs in [&["dnf", "rpm"][..], &["sh"], &[]] {
+            assert_eq!(
+                of(Manager::Rpm, nothing_that_runs),
+                Ok(Tool::Helper),
+                "{nothing_that_runs:?}"
+            );
+        }
         assert_eq!(of(Manager::Dpkg, &["apt-get", "dpkg", "sh"]), Ok(Tool::Apt));
     }
 }

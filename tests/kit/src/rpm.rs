@@ -203,10 +203,15 @@ pub async fn image(installed: &[Package], repositories: &str, without: &[&str]) 
 }
 
 /// The layer on top of the root of such an image.
-pub fn top(mut layer: Layer, installed: &[Package], repositories: &str) -> Layer {
+pub fn top(layer: Layer, installed: &[Package], repositories: &str) -> Layer {
+    top_with(layer, installed, repositories, "var/lib/rpm")
+}
+
+/// The same with rpm's database in another folder.
+pub fn top_with(mut layer: Layer, installed: &[Package], repositories: &str, database: &str) -> Layer {
     let scratch = tempfile::tempdir().unwrap();
     let root = scratch.path().join("root");
-    fs::create_dir_all(root.join("var/lib/rpm")).unwrap();
+    fs::create_dir_all(root.join(database)).unwrap();
     layer = layer
         .directory("etc/yum.repos.d")
         .file("etc/yum.repos.d/kit.repo", repositories)
@@ -217,8 +222,8 @@ pub fn top(mut layer: Layer, installed: &[Package], repositories: &str) -> Layer
     let files: Vec<PathBuf> = all.map(|package| package.build(scratch.path())).collect();
     let mut rpm = Command::new("rpm");
     rpm.env("SOURCE_DATE_EPOCH", "1704067200");
-    rpm.args(["--dbpath", "/var/lib/rpm", "--define", "_db_backend sqlite", "--root"])
-        .arg(&root);
+    rpm.arg("--dbpath").arg(Path::new("/").join(database));
+    rpm.args(["--define", "_db_backend sqlite", "--root"]).arg(&root);
     rpm.args([
         "-i",
         "--nodeps",
@@ -285,6 +290,15 @@ impl Rootfs {
         }
         for layer in layers {
             crate::debian::lay(self.directory.path(), &layer.bytes);
+        }
+    }
+
+    /// Brings back programs that the root has and the image has not, so that they can say what they think of it.
+    pub async fn restore(&self, programs: &[&str]) {
+        let bare = Self::bare().await;
+        for program in programs {
+            let path = |rootfs: &Self| rootfs.directory.path().join("usr/bin").join(program);
+            fs::copy(path(&bare), path(self)).unwrap_or_else(|error| panic!("{program}: {error}"));
         }
     }
 

@@ -18,13 +18,14 @@ use super::outcome::{Fate, Made, Outcome, Row};
 use super::progress::Display;
 use super::tree::Tree;
 use super::{LOCAL, Misused};
+use crate::app::table;
 use crate::assemble;
 use crate::cli::image::{Named, Workbench, Written, kept_folder};
 use crate::depot::Depot;
 use crate::evidence::{self, vex};
 use crate::patch::builds::Builds;
 use crate::patch::workers::Pool;
-use crate::patch::{self, Engine as _, PatchError, Patcher};
+use crate::patch::{self, Engine as _, Helpers, PatchError, Patcher};
 use crate::plan::{Choices, Planned};
 use crate::respond::chain;
 use crate::scan::Subject;
@@ -95,6 +96,7 @@ impl Work {
         );
         let engine = Arc::new(engine.context(Misused)?);
         let parts = patch::Parts {
+            helpers: Helpers::new(config.helpers.clone(), table(config.upstreams.clone(), &config.cache)?),
             catalog: bench.catalog.clone(),
             resolver: Arc::clone(&bench.resolver),
             depot: Depot::new(

@@ -173,6 +173,7 @@ fn parts(
         tasks.clone(),
     );
     Parts {
+        helpers: Helpers::new(vec![], crate::route::Table::new([])),
         depot,
         indexes,
         sources: Sources::default(),

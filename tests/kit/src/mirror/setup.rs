@@ -41,6 +41,7 @@ pub struct Setup {
     upstreams: Vec<String>,
     rules: Vec<String>,
     repositories: Vec<String>,
+    helpers: Vec<String>,
     settings: Vec<(String, String)>,
     pub(super) environment: Vec<(String, String)>,
 }
@@ -56,6 +57,7 @@ impl Default for Setup {
             upstreams: Vec::new(),
             rules: Vec::new(),
             repositories: vec![LOOPBACK.to_owned()],
+            helpers: Vec::new(),
             settings: vec![buildkit],
             environment: Vec::new(),
         }
@@ -97,6 +99,12 @@ impl Setup {
     /// Takes the one away that allows those on loopback.
     pub fn no_repositories(mut self) -> Self {
         self.repositories.clear();
+        self
+    }
+
+    /// Adds a helper as TOML lines, in place of those that are known without being configured.
+    pub fn helper(mut self, toml: &str) -> Self {
+        self.helpers.push(toml.to_owned());
         self
     }
 
@@ -181,6 +189,9 @@ impl Setup {
         }
         for repository in &self.repositories {
             let _ = writeln!(text, "[[repository]]\n{repository}");
+        }
+        for helper in &self.helpers {
+            let _ = writeln!(text, "[[helper]]\n{helper}");
         }
         for rule in &self.rules {
             let _ = writeln!(text, "[[rule]]\n{rule}");
