@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod files;
 pub mod keeper;
 pub mod keys;
+pub mod pacman;
 pub mod rpm;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use self::apt::Apt;
 use self::fetch::{FetchError, Fetcher};
 use self::files::Files;
 use self::keeper::Keeper;
+use self::pacman::Pacman;
 use self::rpm::Rpm;
 use crate::sources::Sources;
 use crate::tasks::Tasks;
@@ -34,6 +36,8 @@ pub struct Indexes {
     pub apk: Arc<Keeper<Apk>>,
     /// Of apt repositories.
     pub apt: Arc<Keeper<Apt>>,
+    /// Of pacman's repositories.
+    pub pacman: Arc<Keeper<Pacman>>,
     /// Of rpm-md repositories.
     pub rpm: Arc<Keeper<Rpm>>,
     fetcher: Arc<Fetcher>,
@@ -54,6 +58,7 @@ impl Indexes {
         Ok(Arc::new(Self {
             apk: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
             apt: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
+            pacman: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
             rpm: Keeper::new(Arc::clone(&fetcher), Arc::clone(&files), tasks.clone()),
             fetcher,
             files,
@@ -78,12 +83,13 @@ impl Indexes {
 
     /// Looks at every index that is held; whether the packages of one have changed.
     pub async fn refresh(&self) -> bool {
-        let (apk, apt, rpm) = (
+        let (apk, apt, pacman, rpm) = (
             self.apk.refresh().await,
             self.apt.refresh().await,
+            self.pacman.refresh().await,
             self.rpm.refresh().await,
         );
-        !(apk.is_empty() && apt.is_empty() && rpm.is_empty())
+        !(apk.is_empty() && apt.is_empty() && pacman.is_empty() && rpm.is_empty())
     }
 }
 

@@ -27,7 +27,7 @@ static READERS: Semaphore = Semaphore::const_new(8);
 /// The most that is kept of all layers of an image, in bytes: two of the largest rpm databases that are taken.
 const MAX_KEPT: u64 = 512 * 1024 * 1024;
 /// Raised whenever the same image would be read differently: what older readers found is forgotten.
-const READER: u32 = 4;
+const READER: u32 = 5;
 
 /// What an image holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,9 +8,12 @@ use patchport_kit::apt::Repository;
 use patchport_kit::debian::{self, Rootfs};
 use patchport_kit::front::Front;
 use patchport_kit::image::{Compression, ImageBuilder, Layer, Pulled, from_tar, inflate, unpack};
+use patchport_kit::signer::Signer;
 use patchport_kit::{Buildkitd, Image, Registry};
 
 use crate::patch_scene::{LONG, REPOSITORY, get_tag, logged, pull_patched, rule};
+use crate::patched_image::assert_nothing_but_the_patch;
+use crate::scan_scene::{careful, found, scan};
 use crate::scene::{assert_clear_error, setup};
 
 const MISSING: &str = "pacman is on this machine: run the suites with `tests/run`, which installs it";
@@ -70,6 +73,12 @@ fn package(name: &str, version: &str) -> (String, Vec<u8>, (String, Vec<u8>)) {
 
 /// An image whose settings end so.
 async fn image(repositories: &str) -> Option<ImageBuilder> {
+    let configuration = format!("SigLevel = Never\nIgnorePkg = kit-ign*\n{repositories}");
+    image_of(&OLD, &configuration).await
+}
+
+/// An image with these packages, whose pacman is told so.
+async fn image_of(installed: &[(&str, &str)], configuration: &str) -> Option<ImageBuilder> {
     let base = debian::base().await;
     let paths: BTreeSet<String> = unpack(&inflate(&base.layer.bytes)).into_keys().collect();
     let mut layer = tool(Layer::new(), &paths)?
@@ -79,13 +88,10 @@ async fn image(repositories: &str) -> Option<ImageBuilder> {
         )
         .file(
             "etc/pacman.conf",
-            format!(
-                "[options]\nArchitecture = {}\nSigLevel = Never\nIgnorePkg = kit-ign*\n{repositories}",
-                std::env::consts::ARCH
-            ),
+            format!("[options]\nArchitecture = {}\n{configuration}", std::env::consts::ARCH),
         )
         .file("var/lib/pacman/local/ALPM_DB_VERSION", "9\n");
-    for (name, version) in OLD {
+    for (name, version) in installed {
         let folder = format!("var/lib/pacman/local/{name}-{version}");
         let conf = format!("shipped {version}\n");
         let sum = Command::new("sh")
@@ -103,7 +109,7 @@ async fn image(repositories: &str) -> Option<ImageBuilder> {
                 &format!("{folder}/files"),
                 format!("%FILES%\netc/\netc/{name}.conf\nusr/\nusr/share/\nusr/share/{name}\n\n%BACKUP%\netc/{name}.conf\t{sum}\n\n"),
             )
-            .file(&format!("etc/{name}.conf"), if name == "kit-app" { "mine\n" } else { &conf })
+            .file(&format!("etc/{name}.conf"), if *name == "kit-app" { "mine\n" } else { &conf })
             .file(&format!("usr/share/{name}"), format!("{version}\n"));
     }
     Some(Image::builder().layer(base.layer.clone()).layer(layer.gzip()))
@@ -261,4 +267,171 @@ async fn pacman_obeys_the_operator_and_what_it_cannot_obey_is_an_error() {
         "the image's pacman cannot be told what [[repository]] says: it takes no `ca`",
     )
     .await;
+}
+
+/// Serves a repository that offers these; its database.
+fn offer(repository: &Repository, name: &str, packages: &[(&str, &str)]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    for (package_name, version) in packages {
+        let (file_name, file, entry) = package(package_name, version);
+        repository.put(&format!("{name}/{file_name}"), file);
+        entries.push(entry);
+    }
+    let database = gzip(&entries);
+    repository.put(&format!("{name}/{name}.db"), database.clone());
+    database
+}
+
+/// What the image's own pacman calls outdated, as `name version`; what it ignores is marked.
+async fn outdated(rootfs: &Rootfs) -> Vec<String> {
+    let said = rootfs
+        .shell("pacman -Sy --noconfirm > /tmp/said 2>&1 || cat /tmp/said >&2; pacman -Qu 2> /dev/null || true")
+        .await;
+    assert!(said.success, "{}", said.output);
+    let line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ignored = if words.last() == Some(&"[ignored]") {
+            " [ignored]"
+        } else {
+            ""
+        };
+        format!("{} {}{ignored}", words[0], words[3])
+    };
+    let mut found: Vec<String> = said.output.lines().map(line).collect();
+    found.sort();
+    found
+}
+
+const INSTALLED: [(&str, &str); 8] = [
+    ("kit-app", "1.0-1"),
+    ("kit-current", "1.0-1"),
+    ("kit-epoch", "9.0-1"),
+    ("kit-first", "1.0-1"),
+    ("kit-foreign", "1.0-1"),
+    ("kit-ignored", "1.0-1"),
+    ("kit-newer", "2.0-1"),
+    ("kit-rc", "1.0rc1-1"),
+];
+
+/// Two repositories: the first decides also where the second has something newer.
+fn offer_all(repository: &Repository) {
+    let first = [
+        ("kit-app", "1.0.1-1"),
+        ("kit-current", "1.0-1"),
+        ("kit-first", "1.0-1"),
+        ("kit-ignored", "1.1-1"),
+        ("kit-newer", "1.9-1"),
+        ("kit-other", "7-1"),
+    ];
+    offer(repository, "one", &first);
+    let second = [
+        ("kit-app", "3.0-1"),
+        ("kit-epoch", "1:0.1-1"),
+        ("kit-first", "2.0-1"),
+        ("kit-rc", "1.0-1"),
+    ];
+    offer(repository, "two", &second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_outdated_is_what_pacman_says_and_nothing_is_after_a_patch() {
+    let repository = Repository::start().await;
+    offer_all(&repository);
+    let configuration = format!(
+        "SigLevel = Never\nIgnorePkg = kit-ign*\n[one]\nServer = {0}/$repo\n[two]\nServer = {0}/gone\nServer = {0}/$repo\n",
+        repository.url()
+    );
+    let image = image_of(&INSTALLED, &configuration).await.expect(MISSING).build();
+    let setup = careful()
+        .no_repositories()
+        .repository("match = \"http://127.0.0.1:*\"\nunsigned = \"allow\"");
+    let report = scan(&setup, &image, &["--format", "json"]).await.json();
+    let by_pacman = outdated(&Rootfs::unpack(&Pulled::of(&image))).await;
+    let expected = [
+        "kit-app 1.0.1-1",
+        "kit-epoch 1:0.1-1",
+        "kit-ignored 1.1-1 [ignored]",
+        "kit-rc 1.0-1",
+    ];
+    assert_eq!(by_pacman, expected, "by pacman");
+    let plain: Vec<String> = by_pacman.iter().map(|line| line.replace(" [ignored]", "")).collect();
+    assert_eq!(found(&report).1, plain, "by the scan");
+
+    let (registry, buildkit) = (Registry::start().await, Buildkitd::shared().await);
+    registry.push(REPOSITORY, Some("v1"), &image);
+    let mirror = crate::scene::setup(&registry)
+        .buildkit(buildkit.address())
+        .rule(&(rule(LONG, "deny", "deny") + "\nmajor_upgrades = true"))
+        .start()
+        .await;
+    let patched = pull_patched(&mirror, "v1", &image.digest()).await;
+    assert_nothing_but_the_patch(&Pulled::of(&image), &patched);
+    let after = outdated(&Rootfs::unpack(&patched)).await;
+    assert_eq!(
+        after,
+        ["kit-ignored 1.1-1 [ignored]"],
+        "nothing is outdated but what is ignored"
+    );
+    let seen = crate::patch_rpm::by_syft(&patched).await;
+    for package in [
+        "kit-app 1.0.1-1",
+        "kit-epoch 1:0.1-1",
+        "kit-ignored 1.0-1",
+        "kit-rc 1.0-1",
+    ] {
+        let is_there = seen.iter().any(|line| line.starts_with(&format!("{package} ")));
+        assert!(is_there, "syft has {package}: {seen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_packages_is_believed_as_the_image_says() {
+    let (signer, stranger) = (Signer::new("kit"), Signer::new("stranger"));
+    let keyring = |signer: &Signer| {
+        Layer::new()
+            .file("etc/pacman.d/gnupg/pubring.gpg", signer.public())
+            .gzip()
+    };
+    let cases: [(&str, Option<&Signer>, Result<(), &str>); 7] = [
+        // As Arch Linux has it: packages are signed, lists need not be.
+        ("Required DatabaseOptional", None, Ok(())),
+        ("Required DatabaseOptional", Some(&signer), Ok(())),
+        ("Required DatabaseOptional", Some(&stranger), Err("trust")),
+        ("Required", None, Err("sign")),
+        ("Required", Some(&signer), Ok(())),
+        ("Optional", None, Err("sign")),
+        ("Never", None, Err("sign")),
+    ];
+    for (level, by, expected) in cases {
+        let repository = Repository::start().await;
+        let database = offer(&repository, "kit", &[("kit-app", "1.1-1")]);
+        if let Some(by) = by {
+            repository.put("kit/kit.db.sig", by.sign_file(&database));
+        }
+        let configuration = format!("SigLevel = {level}\n[kit]\nServer = {}/kit\n", repository.url());
+        let image = image_of(&[("kit-app", "1.0-1")], &configuration).await.expect(MISSING);
+        let image = image.layer(keyring(&signer)).build();
+        let said = scan(&careful(), &image, &["--format", "json"]).await;
+        let what = format!("{level}, signed: {}", by.is_some());
+        match expected {
+            Ok(()) => assert_eq!(found(&said.json()).0, ["kit-app 1.1-1"], "{what}"),
+            Err(word) => assert!(said.code != Some(0) && said.stderr.contains(word), "{what}: {said:?}"),
+        }
+    }
+    // A list that was changed after it was signed.
+    let repository = Repository::start().await;
+    let signature = signer.sign_file(&offer(&repository, "kit", &[("kit-app", "1.1-1")]));
+    offer(&repository, "kit", &[("kit-app", "1.2-1")]);
+    repository.put("kit/kit.db.sig", signature);
+    let configuration = format!(
+        "SigLevel = Required DatabaseOptional\n[kit]\nServer = {}/kit\n",
+        repository.url()
+    );
+    let image = image_of(&[("kit-app", "1.0-1")], &configuration).await.expect(MISSING);
+    let image = image.layer(keyring(&signer)).build();
+    let said = scan(&careful(), &image, &[]).await;
+    assert!(
+        said.code != Some(0) && said.stderr.contains("changed after it was signed"),
+        "{said:?}"
+    );
 }

@@ -53,6 +53,8 @@ pub enum Repositories {
     Apk(apk::Configuration),
     /// dnf, yum, microdnf, tdnf or zypper.
     Rpm(rpm::Configuration),
+    /// pacman.
+    Pacman(pacman::Configuration),
 }
 
 /// What keeps an image's packages.
@@ -414,23 +416,29 @@ fn machine(packages: &[Installed]) -> String {
 }
 
 fn read_pacman(files: &Files, os: &OsRelease) -> Result<Option<Inventory>, Error> {
-    let mut packages = Vec::new();
+    let configuration = pacman::Configuration::read(files);
+    let told = configuration.clone().unwrap_or_default();
+    let fits = |patterns: &[String], name: &str| patterns.iter().any(|pattern| pacman::fits(pattern, name));
+    let (mut packages, mut held) = (Vec::new(), Vec::new());
     for (path, bytes) in list(files.list_nested(pacman::DATABASE, "desc"), pacman::DATABASE)? {
-        packages.push(Installed::from(
-            pacman::parse_desc(&path, bytes).map_err(Error::Pacman)?,
-        ));
+        let package = pacman::parse_desc(&path, bytes).map_err(Error::Pacman)?;
+        let in_group = package.groups.iter().any(|group| fits(&told.ignored_groups, group));
+        if in_group || fits(&told.ignored, &package.name) {
+            held.push(Held {
+                name: package.name.clone(),
+                architecture: package.architecture.clone(),
+            });
+        }
+        packages.push(Installed::from(package));
     }
     let Some(mut inventory) = Inventory::of_packages(os, Manager::Pacman, packages) else {
         return Ok(None);
     };
-    // A link that leads nowhere tells pacman as little as it tells us.
-    let ignored = pacman::ignored(files.read(pacman::CONFIGURATION).ok().flatten().unwrap_or_default());
-    let is_ignored = |package: &&Installed| ignored.iter().any(|pattern| pacman::fits(pattern, &package.name));
-    let held = inventory.packages.iter().filter(is_ignored).map(|package| Held {
-        name: package.name.clone(),
-        architecture: package.architecture.clone(),
-    });
-    inventory.held = held.collect();
+    held.sort();
+    inventory.held = held;
+    if let Some(configuration) = configuration {
+        inventory.repositories = Repositories::Pacman(configuration);
+    }
     Ok(Some(inventory))
 }
 

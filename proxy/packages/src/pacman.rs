@@ -7,14 +7,21 @@ use crate::inventory::{Installed, Source};
 use crate::version::{self, Family, Version};
 
 mod configuration;
+mod index;
+mod outdated;
 
-pub use configuration::{CONFIGURATION, fits, ignored};
+pub use configuration::{CONFIGURATION, Configuration, INCLUDED, KEYS, Level, Repository, fits};
+pub use index::{INDEX_LIMIT, Index, IndexError};
+pub use outdated::outdated;
 
 /// Where the folders of packages are.
 pub const DATABASE: &str = "var/lib/pacman/local";
 
 /// The largest `desc` that is read, in bytes: real ones have some thousand, mostly optional dependencies.
 pub const MAX_LENGTH: usize = 1024 * 1024;
+
+/// The most groups of a package that are read.
+const MAX_GROUPS: usize = 100;
 
 /// An installed package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +34,9 @@ pub struct Package {
     pub architecture: String,
     /// The package that it was built with; its own name where the database says none.
     pub base: String,
+    /// The groups that it is of.
+    #[serde(default)]
+    pub groups: Vec<String>,
 }
 
 impl From<Package> for Installed {
@@ -116,6 +126,7 @@ pub fn parse_desc(file: &str, bytes: &[u8]) -> Result<Package, Error> {
         version,
         architecture,
         base,
+        groups: groups(bytes),
     })
 }
 
@@ -135,6 +146,16 @@ fn fields(bytes: &[u8]) -> [Option<(u64, String)>; FIELDS.len()] {
         }
     }
     found
+}
+
+/// The lines after `%GROUPS%`, up to an empty one.
+fn groups(bytes: &[u8]) -> Vec<String> {
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+    if !lines.any(|line| line == b"%GROUPS%") {
+        return Vec::new();
+    }
+    let own = lines.take_while(|line| !line.is_empty()).take(MAX_GROUPS);
+    own.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
 }
 
 /// A value that is a name: letters, digits and `@._+-`, and nothing that looks like an option or a hidden file.

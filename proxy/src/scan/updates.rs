@@ -26,6 +26,7 @@ use crate::respond::chain;
 pub(crate) mod apk;
 pub(crate) mod apt;
 mod distribution;
+mod pacman;
 mod rpm;
 
 /// Files of keys: name and content.
@@ -105,6 +106,7 @@ impl Scanner for Updates {
             },
             Repositories::Apk(configuration) => apk::scan(self, subject, configuration).await,
             Repositories::Rpm(configuration) => rpm::scan(self, subject, configuration).await,
+            Repositories::Pacman(configuration) => pacman::scan(self, subject, configuration).await,
             Repositories::Unknown => Err(failed(&format!(
                 "the image names no package repositories, for it has {}",
                 words(subject.inventory.manager)
@@ -126,7 +128,8 @@ impl Scanner for Updates {
             Repositories::Apk(configuration) => {
                 apk::packages(self, &subject.inventory, configuration, &keyrings, upgrades)
             }
-            Repositories::Unknown => None,
+            // pacman upgrades all or nothing, and fetches what that takes.
+            Repositories::Pacman(_) | Repositories::Unknown => None,
         }
     }
 
@@ -140,6 +143,7 @@ impl Scanner for Updates {
             }
             Repositories::Apk(configuration) => apk::refresh(self, &subject.inventory, configuration).await,
             Repositories::Rpm(configuration) => rpm::refresh(self, configuration).await,
+            Repositories::Pacman(configuration) => pacman::refresh(self, &subject.inventory, configuration).await,
             Repositories::Unknown => {}
         }
     }
@@ -156,6 +160,10 @@ impl Scanner for Updates {
                     .keyrings
                     .get(known.image)
                     .and_then(|keyrings| rpm::rescan(self, &known.inventory.inventory(), configuration, &keyrings)),
+                Repositories::Pacman(configuration) => self
+                    .keyrings
+                    .get(known.image)
+                    .and_then(|keyrings| pacman::rescan(self, &known.inventory.inventory(), configuration, &keyrings)),
                 Repositories::Apt(named) if named.sources.is_empty() => distribution::rescan(self, known),
                 Repositories::Apt(_) | Repositories::Unknown => None,
             };
@@ -173,7 +181,7 @@ fn words(manager: Manager) -> &'static str {
         Manager::Apk => "apk without settings",
         Manager::Rpm => "rpm without settings",
         Manager::RpmManifest => "a list of rpm packages without a package manager (distroless)",
-        Manager::Pacman => "pacman, whose repositories are not read yet",
+        Manager::Pacman => "pacman without settings",
     }
 }
 

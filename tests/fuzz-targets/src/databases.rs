@@ -49,7 +49,26 @@ pub(crate) fn pacman(input: &[u8]) {
         package.name, package.version, package.architecture, package.base
     );
     let again = arch::parse_desc("desc", written.as_bytes()).expect("what was read, written again");
-    assert_eq!(format!("{package:?}"), format!("{again:?}"));
+    let without_groups = arch::Package {
+        groups: vec![],
+        ..package
+    };
+    assert_eq!(format!("{without_groups:?}"), format!("{again:?}"));
+}
+
+/// A database of a repository: each package can be found, and a limit is kept.
+pub(crate) fn pacman_index(input: &[u8]) {
+    const LIMIT: u64 = 1 << 22;
+    let Ok(index) = arch::Index::read("kit.db", input, LIMIT) else {
+        return;
+    };
+    assert_eq!(index.is_empty(), index.len() == 0);
+    // The least that stands in a tar for a package.
+    assert!(index.len() as u64 * 1024 <= LIMIT);
+    assert_eq!(
+        index,
+        arch::Index::read("kit.db", input, LIMIT).expect("it could be read before")
+    );
 }
 
 /// `os-release`: its words need no quotes, so what was read can be written again.

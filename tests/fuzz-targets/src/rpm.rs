@@ -70,3 +70,16 @@ pub(crate) fn repository(input: &[u8]) {
     let mirrors = mirror_list(input);
     assert_eq!(mirrors, mirror_list(mirrors.join("\n").as_bytes()));
 }
+
+/// A package file, up to its payload: what comes out is not more than what went in.
+pub(crate) fn file(input: &[u8]) {
+    let Ok(head) = rpm::Head::read(&mut &input[..]) else {
+        return;
+    };
+    let lengths = head.entries.iter().map(|entry| entry.digest.len() + entry.link.len());
+    // Both may be the same bytes.
+    assert!(lengths.sum::<usize>() <= 2 * input.len());
+    assert!(head.package.name.len() <= input.len());
+    let again = rpm::Head::read(&mut &input[..]).expect("it could be read before");
+    assert_eq!(format!("{head:?}"), format!("{again:?}"));
+}

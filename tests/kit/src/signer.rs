@@ -41,7 +41,16 @@ impl Signer {
         self.gpg(&["--armor", "--detach-sign"], text)
     }
 
+    /// A binary signature to stand beside a file.
+    pub fn sign_file(&self, bytes: &[u8]) -> Vec<u8> {
+        self.gpg_bytes(&["--detach-sign"], bytes)
+    }
+
     fn gpg(&self, arguments: &[&str], input: &str) -> Vec<u8> {
+        self.gpg_bytes(arguments, input.as_bytes())
+    }
+
+    fn gpg_bytes(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
         let mut command = Command::new("gpg");
         command.arg("--homedir").arg(self.home.path()).args([
             "--batch",
@@ -57,7 +66,7 @@ impl Signer {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("gpg does not start: {error}; run tests/tools/install"));
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(
             output.status.success(),

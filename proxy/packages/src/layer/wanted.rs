@@ -89,7 +89,7 @@ const CONFIGURATION: [&str; 16] = [
     "etc/dnf/plugins/versionlock.list",
     "etc/machine-id",
     "etc/pacman.conf",
-    "etc/pacman.d/mirrorlist",
+    "etc/pacman.d/gnupg/pubring.gpg",
     "etc/tdnf/tdnf.conf",
     "etc/yum.conf",
     "etc/yum/pluginconf.d/versionlock.list",
@@ -97,7 +97,7 @@ const CONFIGURATION: [&str; 16] = [
 ];
 
 /// The same, where each file of a directory says a part.
-const CONFIGURATION_DIRECTORIES: [&str; 15] = [
+const CONFIGURATION_DIRECTORIES: [&str; 17] = [
     "etc/apk/keys",
     "etc/apk/repositories.d",
     "etc/apt/apt.conf.d",
@@ -106,6 +106,7 @@ const CONFIGURATION_DIRECTORIES: [&str; 15] = [
     "etc/apt/sources.list.d",
     "etc/apt/trusted.gpg.d",
     "etc/dnf/vars",
+    "etc/pacman.d",
     "etc/pki/rpm-gpg",
     "etc/yum.repos.d",
     "etc/yum/vars",
@@ -113,6 +114,7 @@ const CONFIGURATION_DIRECTORIES: [&str; 15] = [
     "lib/apk/keys",
     "usr/share/apk/keys",
     "usr/share/keyrings",
+    "usr/share/pacman/keyrings",
 ];
 
 /// Programs that a patch may be made with, wherever they are.

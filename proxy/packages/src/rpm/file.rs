@@ -15,6 +15,8 @@ const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 const HEADER_MAGIC: [u8; 4] = [0x8e, 0xad, 0xe8, 1];
 /// The largest header that is taken, in bytes; that of a kernel has some MB.
 const MAX_HEADER: usize = 64 << 20;
+/// The longest path, in bytes (`PATH_MAX`).
+const MAX_PATH: usize = 4096;
 /// The most files of a package.
 const MAX_FILES: usize = 300_000;
 
@@ -174,6 +176,9 @@ fn entries(values: &Values<'_>) -> Result<Vec<Entry>, FileError> {
         const SHORT: FileError = FileError::Malformed("it does not say all of its files");
         let directory = usize::try_from(numbers.next().ok_or(SHORT)?).unwrap_or(usize::MAX);
         let directory = directories.get(directory).ok_or(SHORT)?;
+        if directory.len() + name.len() > MAX_PATH {
+            return Err(FileError::Malformed("a path in it is longer than any real one"));
+        }
         let narrow = |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok()).ok_or(SHORT);
         entries.push(Entry {
             path: format!("{directory}{name}"),
