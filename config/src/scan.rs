@@ -73,10 +73,11 @@ pub struct Scan {
 pub struct Distribution {
     /// `ID` of the image's os-release, such as `debian`.
     pub id: String,
-    /// Its releases by `VERSION_CODENAME`, a glob; all of them without.
+    /// Its releases by `VERSION_CODENAME`, or by `VERSION_ID` where there is none, a glob; all of them without.
     #[serde(default = "any")]
     pub codename: String,
-    /// The repositories as apt has them, in one-line format or as deb822 stanzas; `$codename` stands for the release of the image.
+    /// The repositories as apt has them, in one-line format or as deb822 stanzas, with `$codename` for the release of the image; or as a
+    /// `.repo` file has them, with dnf's variables.
     pub sources: String,
     /// Files of keys that may sign their indexes, besides those that a matching `[[repository]]` has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -103,7 +104,12 @@ impl Distribution {
             );
         }
         problems.keep(format!("{key}.codename"), Glob::new(&self.codename));
-        let is_source = |line: &str| line.starts_with("deb ") || line.to_ascii_lowercase().starts_with("uris:");
+        let is_source = |line: &str| {
+            let line = line.to_ascii_lowercase();
+            ["deb ", "uris:", "baseurl", "metalink", "mirrorlist"]
+                .iter()
+                .any(|start| line.starts_with(start))
+        };
         if !self.sources.lines().any(|line| is_source(line.trim_start())) {
             problems.add(
                 format!("{key}.sources"),

@@ -35,6 +35,7 @@ mod promise;
 mod protocol;
 mod ranges;
 mod referrers;
+mod rpm_manifest;
 mod scan_command;
 mod scan_indexes;
 mod scan_inventories;

@@ -132,7 +132,7 @@ fn version(name: &str, member: &mut impl Read) -> Result<(), Error> {
 }
 
 /// Undoes the compression that a member's suffix tells, at most `limit` bytes of it.
-fn unpack<'a>(reader: impl Read + 'a, suffix: &str, limit: u64) -> Result<impl Read + 'a, Error> {
+pub(crate) fn unpack<'a>(reader: impl Read + 'a, suffix: &str, limit: u64) -> Result<impl Read + 'a, Error> {
     let packed = Rc::new(Cell::new(0));
     let inner = Counted {
         inner: reader,

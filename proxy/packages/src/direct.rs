@@ -1,5 +1,5 @@
 //! Upgrades without a package manager and without a container: the files of packages become one layer over an image whose dpkg
-//! database is split into `status.d` (distroless). No maintainer script runs, so only packages are taken whose scripts have nothing
+//! database is split into `status.d`, or that has lists of rpm packages only (distroless). No maintainer script runs, so only packages are taken whose scripts have nothing
 //! to do in such an image. What dpkg would do with files, links, conffiles and what is left of the old version is done here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +9,12 @@ use crate::deb::Control;
 use crate::layer::archive::Archive;
 use crate::layer::tree::{FileFacts, Leaf, Sum};
 use crate::layer::{self, Files, Limits, Tree, Watch};
+use crate::rpm::Head;
 
 mod certificates;
 mod examine;
 mod fragment;
+mod manifest;
 mod scripts;
 mod write;
 
@@ -29,8 +31,10 @@ pub struct Incoming<F> {
     pub name: String,
     /// Its architecture.
     pub architecture: String,
-    /// What it says about itself.
+    /// What it says about itself; of a package of rpm its configuration files only.
     pub control: Control,
+    /// What a package of rpm says about itself.
+    pub head: Option<Box<Head>>,
     /// The tar of its files.
     pub data: F,
 }
@@ -84,7 +88,7 @@ pub enum Error {
 /// [`Error`] when the image's database, or the tar of a package, cannot be read.
 pub fn watch<F: Read + Seek>(files: &Files, incoming: &mut [Incoming<F>]) -> Result<Watch, Error> {
     let mut watch = Watch::default();
-    for fragment in fragment::all(files).map_err(Error::Database)? {
+    for fragment in fragments(files)? {
         for path in fragment.sums.iter().flatten().map(|(path, _)| path) {
             watch.sum(path);
         }
@@ -113,28 +117,16 @@ pub fn compose<F: Read + Seek>(
     incoming: &mut [Incoming<F>],
     out: &mut impl Write,
 ) -> Result<Outcome, Error> {
-    let fragments = fragment::all(files).map_err(Error::Database)?;
+    let fragments = fragments(files)?;
     let before = tree.clone();
     let (mut examined, mut refusals) = (Vec::with_capacity(incoming.len()), Vec::new());
     for package in incoming.iter_mut() {
-        let items = items(package)?;
-        match examine::examine(
-            &tree,
-            &fragments,
-            &package.name,
-            &package.architecture,
-            &package.control,
-            items,
-        ) {
+        match look(&before, &tree, &fragments, package)? {
             Ok(found) => {
                 found.settle(&mut tree);
                 examined.push(found);
             }
-            Err(reason) => refusals.push(Refusal {
-                name: package.name.clone(),
-                architecture: package.architecture.clone(),
-                reason,
-            }),
+            Err(reason) => refusals.push(package.refused(reason)),
         }
     }
     let gone = leftovers(&before, &fragments, &examined);
@@ -145,30 +137,92 @@ pub fn compose<F: Read + Seek>(
         let certificates = certificates::bundle(&before, found, package)?;
         match certificates.and_then(|bundle| scripts::cache(&before, package, found, &gone).map(|()| bundle)) {
             Ok(bundle) => found.extra.extend(bundle),
-            Err(reason) => refusals.push(Refusal {
-                name: package.name.clone(),
-                architecture: package.architecture.clone(),
-                reason,
-            }),
+            Err(reason) => refusals.push(package.refused(reason)),
         }
     }
     if !refusals.is_empty() {
         return Ok(Outcome::Refused(refusals));
     }
-    let mut writer = Writer::new(out, &before);
+    write(files, &before, incoming, &examined, &gone, out)
+}
+
+/// What becomes of a package, or why it is not taken.
+fn look<'a, F: Read + Seek>(
+    before: &Tree,
+    tree: &Tree,
+    fragments: &'a [Fragment],
+    package: &mut Incoming<F>,
+) -> Result<Result<Examined<'a>, String>, Error> {
+    let items = items(package)?;
+    let refusal = package.head.as_ref().and_then(|head| manifest::refusal(before, head));
+    if let Some(reason) = refusal {
+        return Ok(Err(reason));
+    }
+    let (name, architecture) = (&package.name, &package.architecture);
+    Ok(examine::examine(
+        tree,
+        fragments,
+        name,
+        architecture,
+        &package.control,
+        items,
+    ))
+}
+
+/// Writes what was decided, and the database as it is then.
+fn write<F: Read + Seek>(
+    files: &Files,
+    before: &Tree,
+    incoming: &mut [Incoming<F>],
+    examined: &[Examined<'_>],
+    gone: &BTreeSet<String>,
+    out: &mut impl Write,
+) -> Result<Outcome, Error> {
+    let is_listed = incoming.iter().all(|package| package.head.is_some());
+    let mut writer = Writer::new(out, before);
     let mut notes = Vec::new();
-    for (package, found) in incoming.iter_mut().zip(&examined) {
+    for (package, found) in incoming.iter_mut().zip(examined) {
         writer.package(package, found)?;
         notes.extend(found.notes.iter().cloned());
     }
-    writer.whiteouts(&gone).map_err(Error::Write)?;
-    for found in &examined {
-        for (path, bytes) in found.extra.iter().chain(&found.database()) {
+    writer.whiteouts(gone).map_err(Error::Write)?;
+    for found in examined {
+        let database = if is_listed { vec![] } else { found.database() };
+        for (path, bytes) in found.extra.iter().chain(&database) {
             writer.made(path, bytes, found.newest).map_err(Error::Write)?;
+        }
+    }
+    if is_listed {
+        let newest = examined.iter().map(|found| found.newest).max().unwrap_or(0);
+        let new = incoming
+            .iter()
+            .filter_map(|one| Some((one.architecture.as_str(), one.head.as_deref()?)));
+        let lists = manifest::renewed(files, &new.collect::<Vec<_>>()).map_err(Error::Database)?;
+        for (path, bytes) in lists {
+            writer.made(&path, &bytes, newest).map_err(Error::Write)?;
         }
     }
     writer.finish().map_err(Error::Write)?;
     Ok(Outcome::Layer { notes })
+}
+
+impl<F> Incoming<F> {
+    fn refused(&self, reason: String) -> Refusal {
+        Refusal {
+            name: self.name.clone(),
+            architecture: self.architecture.clone(),
+            reason,
+        }
+    }
+}
+
+/// The packages of an image, as its database or its list has them.
+fn fragments(files: &Files) -> Result<Vec<Fragment>, Error> {
+    let own = fragment::all(files).map_err(Error::Database)?;
+    if own.is_empty() && manifest::is_there(files) {
+        return manifest::all(files).map_err(Error::Database);
+    }
+    Ok(own)
 }
 
 /// What the old versions had, the new ones have not, and no other package has either: by the place where it is.

@@ -402,11 +402,18 @@ fn read_rpm(files: &Files, os: &OsRelease) -> Result<Option<Inventory>, Error> {
     };
     let packages = rpm::read_manifest(rpm::MANIFEST, bytes).map_err(Error::Rpm)?;
     let packages = packages.into_iter().map(Installed::from).collect();
-    Ok(Inventory::of_packages(os, Manager::RpmManifest, packages))
+    let Some(mut inventory) = Inventory::of_packages(os, Manager::RpmManifest, packages) else {
+        return Ok(None);
+    };
+    let architecture = machine(&inventory.packages);
+    let configuration = rpm::Configuration::read(files, os, None, &architecture).map_err(Error::RpmConfiguration)?;
+    inventory.repositories = Repositories::Rpm(configuration);
+    Ok(Some(inventory))
 }
 
 /// rpm's word for the machine: the architecture that most packages are of.
-fn machine(packages: &[Installed]) -> String {
+#[must_use]
+pub fn machine(packages: &[Installed]) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for package in packages.iter().filter(|package| package.architecture != "noarch") {
         *counts.entry(&package.architecture).or_default() += 1;

@@ -19,6 +19,7 @@ mod ndb;
 mod obsoletes;
 mod outdated;
 mod pattern;
+mod payload;
 mod release;
 mod scripts;
 mod sqlite;
@@ -31,8 +32,9 @@ pub use configuration::{
 pub use database::{DATABASES, Error, Running, WRITE_AHEAD, read_database, read_scripts};
 pub use file::{Entry, FileError, Head};
 pub use index::{Available, Index, Visible};
-pub use manifest::{MANIFEST, read_manifest};
+pub use manifest::{MANIFEST, NAMES, full_name, manifest_line, read_manifest};
 pub use outdated::{offered, outdated};
+pub use payload::unpack;
 pub use release::{Release, release};
 pub use scripts::{Script, Scripts, Trigger, unrunnable};
 

@@ -1,5 +1,5 @@
 //! The direct way: no container at all. Fetched packages are unpacked over the image's files, as its layers name them, into one layer;
-//! for images whose dpkg database is split and that have nothing to run (distroless). Any architecture, no worker, no privileges.
+//! for images whose dpkg database is split, or that have lists of rpm packages only, and that have nothing to run (distroless). Any architecture, no worker, no privileges.
 
 use std::io::Seek as _;
 use std::path::Path;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use patchport_oci::manifest::Content;
 use patchport_oci::{Descriptor, Digest};
-use patchport_packages::deb;
 use patchport_packages::direct::{self, Incoming, Outcome, Refusal};
 use patchport_packages::layer::{Files, LayerTree, Limits, Tree, Watch};
+use patchport_packages::{deb, rpm};
 use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -21,7 +21,7 @@ use super::{EngineError, PatchError, RawLayer};
 use crate::depot::{DepotError, Package};
 use crate::flight::Interrupted;
 use crate::inspect;
-use crate::plan::{LeftOut, Plan};
+use crate::plan::{LeftOut, Plan, Tool};
 use crate::respond::chain;
 use crate::scan::Subject;
 
@@ -54,7 +54,7 @@ impl Patcher {
         let digests = futures_util::future::try_join_all(fetches).await.map_err(stale)?;
         let mut incoming = Vec::with_capacity(packages.len());
         for ((package, digest), upgrade) in packages.iter().zip(&digests).zip(&plan.upgrades) {
-            incoming.push(self.unpack(package, digest, &upgrade.architecture).await?);
+            incoming.push(self.unpack(plan.tool, package, digest, &upgrade.architecture).await?);
         }
         let parts = &self.parts;
         let files = inspect::files(&subject.manifest, &subject.place, &parts.library, &parts.catalog).await?;
@@ -71,7 +71,13 @@ impl Patcher {
     }
 
     /// Unpacks a package that was fetched.
-    async fn unpack(&self, package: &Package, digest: &Digest, architecture: &str) -> Result<Unpacked, PatchError> {
+    async fn unpack(
+        &self,
+        tool: Tool,
+        package: &Package,
+        digest: &Digest,
+        architecture: &str,
+    ) -> Result<Unpacked, PatchError> {
         let content = self.parts.depot.blobs().stored(digest).await?;
         let gone = || PatchError::Depot(DepotError::Interrupted(Interrupted));
         let stream = content.ok_or_else(gone)?.stream(None).map_err(std::io::Error::other);
@@ -80,14 +86,28 @@ impl Patcher {
         let scratch = self.parts.scratch.clone();
         let work = move || {
             let mut data = NamedTempFile::new_in(scratch).map_err(scratch_error)?;
-            let control = deb::read(reader, data.as_file_mut()).map_err(|error| match error {
-                deb::Error::Write(error) => scratch_error(error),
-                error => broken(&name, &error),
-            })?;
+            let (control, head) = if tool == Tool::Manifest {
+                let head = rpm::unpack(reader, data.as_file_mut()).map_err(|error| match error {
+                    rpm::FileError::Write(error) => scratch_error(error),
+                    error => broken(&name, &error),
+                })?;
+                let control = deb::Control {
+                    conffiles: head.configuration(),
+                    ..deb::Control::default()
+                };
+                (control, Some(Box::new(head)))
+            } else {
+                let control = deb::read(reader, data.as_file_mut()).map_err(|error| match error {
+                    deb::Error::Write(error) => scratch_error(error),
+                    error => broken(&name, &error),
+                })?;
+                (control, None)
+            };
             Ok(Incoming {
                 name,
                 architecture,
                 control,
+                head,
                 data,
             })
         };
@@ -217,7 +237,7 @@ fn stale(error: DepotError) -> PatchError {
     }
 }
 
-fn broken(name: &str, error: &deb::Error) -> PatchError {
+fn broken(name: &str, error: &(dyn std::error::Error + 'static)) -> PatchError {
     PatchError::Unproven(format!("the package {name} cannot be used: {}", chain(error)))
 }
 

@@ -301,7 +301,7 @@ impl Patcher {
             }
             return Ok(layer);
         }
-        if plan.tool == Tool::Fragments {
+        if plan.tool.is_direct() {
             return self.direct_layer(&key, plan, &subject).await;
         }
         // A thousand images that are planned anew do not fetch and fill the disk at once, and none of them keeps a pull waiting.
@@ -474,7 +474,7 @@ impl Outcome {
 
 /// Whether an image is patched without a container.
 pub(super) fn is_direct(inventory: &Inventory) -> bool {
-    Tool::of(inventory) == Ok(Tool::Fragments)
+    Tool::of(inventory).is_ok_and(Tool::is_direct)
 }
 
 /// Nobody can patch these platforms.

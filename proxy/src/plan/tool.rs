@@ -36,6 +36,8 @@ pub enum Tool {
     Pacman,
     /// None: the files of packages are laid over an image whose dpkg database is split (distroless). Needs no container.
     Fragments,
+    /// None: the same over an image that has lists of rpm packages and no database (distroless).
+    Manifest,
 }
 
 /// The tools of rpm images, the one that is taken first; where `yum` is another name for dnf, dnf is there too.
@@ -64,7 +66,7 @@ impl Tool {
             Manager::Rpm if !has("sh") => Ok(Self::Helper),
             Manager::Rpm => Ok(RPM.into_iter().find(|tool| has(tool.name())).unwrap_or(Self::Helper)),
             Manager::DpkgFragments => Ok(Self::Fragments),
-            Manager::RpmManifest => Err("rpm images without a package database (distroless) are not supported yet"),
+            Manager::RpmManifest => Ok(Self::Manifest),
             Manager::Apk if !has("sh") => Err("the image has no shell to upgrade packages with"),
             Manager::Apk if has("apk") => Ok(Self::Apk),
             Manager::Apk => Err("the image has apk's database, but not apk"),
@@ -90,7 +92,14 @@ impl Tool {
             Self::Rpm | Self::Helper => "rpm",
             Self::Pacman => "pacman",
             Self::Fragments => "status.d",
+            Self::Manifest => "rpmmanifest",
         }
+    }
+
+    /// Whether it needs no container.
+    #[must_use]
+    pub fn is_direct(self) -> bool {
+        matches!(self, Self::Fragments | Self::Manifest)
     }
 }
 

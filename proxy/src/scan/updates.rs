@@ -142,7 +142,7 @@ impl Scanner for Updates {
                 }
             }
             Repositories::Apk(configuration) => apk::refresh(self, &subject.inventory, configuration).await,
-            Repositories::Rpm(configuration) => rpm::refresh(self, configuration).await,
+            Repositories::Rpm(configuration) => rpm::refresh(self, &subject.inventory, configuration).await,
             Repositories::Pacman(configuration) => pacman::refresh(self, &subject.inventory, configuration).await,
             Repositories::Unknown => {}
         }

@@ -50,6 +50,7 @@ pub(crate) fn direct(input: &[u8]) {
             conffiles: vec!["etc/foo".to_owned()],
             ..deb::Control::default()
         },
+        head: None,
         data: Cursor::new(data),
     }];
     let Ok(watch) = watch(&files, &mut incoming) else {

@@ -30,6 +30,10 @@ pub struct Package {
     pub post: String,
     /// Its architecture.
     pub architecture: String,
+    /// More commands that make its files in `%{buildroot}`.
+    pub install: String,
+    /// More lines that list files.
+    pub files: String,
 }
 
 impl Package {
@@ -55,6 +59,13 @@ impl Package {
         self
     }
 
+    /// With more files: the commands that make them in `%{buildroot}`, and the lines that list them.
+    pub fn files(mut self, install: &str, files: &str) -> Self {
+        install.clone_into(&mut self.install);
+        files.clone_into(&mut self.files);
+        self
+    }
+
     /// For one architecture.
     pub fn of(mut self, architecture: &str) -> Self {
         self.architecture = architecture.to_owned();
@@ -63,7 +74,13 @@ impl Package {
 
     /// Builds it; the file is in `folder`, which keeps others too.
     fn build(&self, folder: &Path) -> PathBuf {
-        let Self { name, architecture, .. } = self;
+        let Self {
+            name,
+            architecture,
+            install,
+            files,
+            ..
+        } = self;
         let (epoch, rest) = self.version.split_once(':').unwrap_or(("", &self.version));
         let (version, release) = rest.split_once('-').expect("a version has a release");
         let mut preamble = self.preamble.join("\n");
@@ -80,8 +97,8 @@ impl Package {
              %description\nx\n%install\nmkdir -p %{{buildroot}}/usr/share/doc/{name} %{{buildroot}}/usr/share/{name} %{{buildroot}}/etc\n\
              echo {version}-{release} > %{{buildroot}}/usr/share/{name}/version\n\
              echo read me > %{{buildroot}}/usr/share/doc/{name}/README\n\
-             echo default of {version} > %{{buildroot}}/etc/{name}.conf\n{post}\
-             %files\n/usr/share/{name}\n%doc /usr/share/doc/{name}/README\n%config(noreplace) /etc/{name}.conf\n"
+             echo default of {version} > %{{buildroot}}/etc/{name}.conf\n{install}\n{post}\
+             %files\n/usr/share/{name}\n%doc /usr/share/doc/{name}/README\n%config(noreplace) /etc/{name}.conf\n{files}\n"
         );
         let file = folder.join(format!("{name}.spec"));
         fs::write(&file, spec).unwrap();
@@ -239,6 +256,53 @@ pub fn top_with(mut layer: Layer, installed: &[Package], repositories: &str, dat
         if !is_scrap {
             layer = layer.file(&name, fs::read(&path).unwrap());
         }
+    }
+    layer
+}
+
+/// rpm's view of packages in a folder: their files, and a database of its own in `/var/lib/rpm`.
+pub fn installed_in(root: &Path, packages: &[Package]) {
+    let scratch = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.join("var/lib/rpm")).unwrap();
+    let files: Vec<PathBuf> = packages.iter().map(|package| package.build(scratch.path())).collect();
+    let mut rpm = judge(root);
+    rpm.env("SOURCE_DATE_EPOCH", "1704067200");
+    rpm.args(["-i", "--nodeps", "--noscripts", "--nosignature", "--ignorearch"]);
+    run(rpm.args(&files));
+}
+
+/// This machine's rpm, asked about a folder.
+pub fn judge(root: &Path) -> Command {
+    let mut rpm = Command::new("rpm");
+    rpm.args(["--dbpath", "/var/lib/rpm", "--define", "_db_backend sqlite", "--root"]);
+    rpm.arg(root);
+    rpm
+}
+
+/// The two lists of packages that distroless images of Mariner and Azure Linux have in place of a database, as their makers make them.
+pub fn manifests(root: &Path) -> [String; 2] {
+    const FIELDS: &str = "%{NAME}\\t%{VERSION}-%{RELEASE}\\t%{INSTALLTIME}\\t%{BUILDTIME}\\t%{VENDOR}\\t%{EPOCH}\\t%{SIZE}\\t%{ARCH}\\t%{EPOCHNUM}\\t%{SOURCERPM}\\n";
+    [
+        run(judge(root).arg("-qa")),
+        run(judge(root).args(["-qa", "--qf", FIELDS])),
+    ]
+}
+
+/// All files and links of a folder as a layer, but for those of rpm's database.
+pub fn layer_of(root: &Path) -> Layer {
+    let mut layer = Layer::new();
+    for path in files_below(root) {
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        if name.starts_with("var/lib/rpm/") {
+            continue;
+        }
+        layer = match fs::read_link(&path) {
+            Ok(target) => layer.symlink(&name, target.to_str().unwrap()),
+            Err(_) => {
+                let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+                layer.file_mode(&name, fs::read(&path).unwrap(), mode & 0o7777)
+            }
+        };
     }
     layer
 }

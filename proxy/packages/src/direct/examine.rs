@@ -17,11 +17,13 @@ use crate::layer::tree::{FileFacts, Hashing, Leaf, Metadata};
 use crate::layer::{Error, Tree};
 
 /// Folders that images drop to be small: what an image lacks there stays away.
-const SPARE: [&str; 8] = [
+const SPARE: [&str; 10] = [
+    "usr/lib/.build-id",
     "usr/share/bug",
     "usr/share/doc",
     "usr/share/doc-base",
     "usr/share/info",
+    "usr/share/licenses",
     "usr/share/lintian",
     "usr/share/locale",
     "usr/share/man",

@@ -66,6 +66,19 @@ pub(super) fn all(files: &Files) -> Result<Vec<Fragment>, Error> {
 const SUMS: &str = ".md5sums";
 
 impl Fragment {
+    /// A package of a list that tells neither files nor conffiles.
+    pub(super) fn listed(path: &str, name: String, architecture: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            name,
+            architecture,
+            is_shared: false,
+            stanza: Vec::new(),
+            sums: None,
+            conffiles: None,
+        }
+    }
+
     /// The file of sums.
     pub(super) fn sums_path(&self) -> String {
         format!("{}{SUMS}", self.path)

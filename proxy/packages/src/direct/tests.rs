@@ -118,6 +118,7 @@ impl Scene {
                     name: name.clone(),
                     architecture: "amd64".to_owned(),
                     control,
+                    head: None,
                     data: Cursor::new(data),
                 }
             })

@@ -159,6 +159,17 @@ impl Configuration {
         Ok(found)
     }
 
+    /// The same with the repositories of a text like that of a `.repo` file, which the operator has written; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// [`Error`] when the text is malformed.
+    pub fn with(mut self, name: &str, text: &str, os: &OsRelease, architecture: &str) -> Result<Self, Error> {
+        let variables = Variables::read(&Files::default(), os, None, architecture)?;
+        let sections = ini::parse(text.as_bytes()).map_err(|source| malformed(name, source))?;
+        self.add_repositories(name, sections, &Section::default(), &variables)?;
+        Ok(self)
+    }
+
     /// Those of the installed packages that are locked.
     #[must_use]
     pub fn held(&self, installed: &[Installed]) -> Vec<Held> {

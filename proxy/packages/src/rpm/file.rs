@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use crate::layer::path;
 use crate::rpm::Package;
 use crate::rpm::bytes::{Bytes, Order};
 use crate::rpm::database::Wrong;
@@ -20,7 +21,14 @@ const MAX_PATH: usize = 4096;
 /// The most files of a package.
 const MAX_FILES: usize = 300_000;
 
+const BUILD_TIME: u32 = 1006;
 const INSTALL_TIME: u32 = 1008;
+const SIZE: u32 = 1009;
+const SOURCE_RPM: u32 = 1044;
+const LONG_SIZE: u32 = 5009;
+/// Flags of files: configuration, and what is not in the payload (rpm's `rpmfiles.h`).
+const CONFIGURATION: u32 = 1;
+const GHOST: u32 = 1 << 6;
 const FILE_MODES: u32 = 1030;
 const FILE_TIMES: u32 = 1034;
 const FILE_DIGESTS: u32 = 1035;
@@ -46,6 +54,12 @@ pub struct Head {
     pub triggers: Vec<Trigger>,
     /// Its files, in the order of its header.
     pub entries: Vec<Entry>,
+    /// When it was built, in seconds since the epoch.
+    pub built: u64,
+    /// The size of its files in bytes.
+    pub size: u64,
+    /// The file of its source package; empty where it says none.
+    pub source_rpm: String,
     /// What its payload is, such as `cpio`.
     pub format: String,
     /// What its payload is packed with, such as `gzip` or `zstd`.
@@ -81,6 +95,9 @@ pub enum FileError {
     /// It cannot be read.
     #[error("it cannot be read, or ends early")]
     Read(#[source] io::Error),
+    /// What was unpacked cannot be kept.
+    #[error("its files cannot be written")]
+    Write(#[source] io::Error),
     /// It is malformed.
     #[error("it is no package as rpm writes them: {0}")]
     Malformed(&'static str),
@@ -101,7 +118,22 @@ impl From<Wrong> for FileError {
     }
 }
 
+impl Entry {
+    /// Whether the package only owns it, and does not bring it.
+    #[must_use]
+    pub fn is_ghost(&self) -> bool {
+        self.flags & GHOST != 0
+    }
+}
+
 impl Head {
+    /// Its configuration files, as clean paths.
+    #[must_use]
+    pub fn configuration(&self) -> Vec<String> {
+        let own = self.entries.iter().filter(|entry| entry.flags & CONFIGURATION != 0);
+        own.map(|entry| path::clean(&entry.path)).collect()
+    }
+
     /// Reads a package up to where its payload begins.
     ///
     /// # Errors
@@ -128,6 +160,12 @@ impl Head {
             scripts: Scripts::of(&values),
             triggers: Trigger::all(&values),
             entries: entries(&values)?,
+            built: values.number(BUILD_TIME).unwrap_or_default(),
+            size: values
+                .number(LONG_SIZE)
+                .or_else(|| values.number(SIZE))
+                .unwrap_or_default(),
+            source_rpm: values.text(SOURCE_RPM).unwrap_or_default(),
             format: values.text(PAYLOAD_FORMAT).unwrap_or_else(|| "cpio".to_owned()),
             compressor: values.text(PAYLOAD_COMPRESSOR).unwrap_or_else(|| "gzip".to_owned()),
         })

@@ -3,10 +3,14 @@
 
 use crate::rpm::database::{MAX_PACKAGES, Wrong};
 use crate::rpm::header::Parts;
-use crate::rpm::{Error, Package};
+use crate::rpm::{Error, Head, Package};
+use crate::version::Version;
 
 /// Where it is.
 pub const MANIFEST: &str = "var/lib/rpmmanifest/container-manifest-2";
+
+/// The names of the same packages, as `rpm -qa` prints them.
+pub const NAMES: &str = "var/lib/rpmmanifest/container-manifest-1";
 
 /// What `rpm --queryformat` prints for a tag that a package has not.
 const NONE: &str = "(none)";
@@ -29,6 +33,61 @@ pub fn read_manifest(file: &str, bytes: &[u8]) -> Result<Vec<Package>, Error> {
         }
     }
     Ok(packages)
+}
+
+/// The line of a package of which only its file is known; `installed` is when its predecessor was installed.
+#[must_use]
+pub fn manifest_line(head: &Head, installed: &str) -> String {
+    let Package {
+        name,
+        architecture,
+        version,
+        vendor,
+        ..
+    } = &head.package;
+    let (epoch, rest) = split(version);
+    let told = |text: &str| {
+        if text.is_empty() {
+            NONE.to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
+    // Nothing is installed before it was built.
+    let installed = installed.parse().unwrap_or(0).max(head.built);
+    [
+        name.clone(),
+        rest.to_owned(),
+        installed.to_string(),
+        head.built.to_string(),
+        told(vendor.as_deref().unwrap_or_default()),
+        told(epoch),
+        head.size.to_string(),
+        architecture.clone(),
+        if epoch.is_empty() {
+            "0".to_owned()
+        } else {
+            epoch.to_owned()
+        },
+        told(&head.source_rpm),
+    ]
+    .join("\t")
+}
+
+/// `name-version-release.architecture`.
+#[must_use]
+pub fn full_name(package: &Package) -> String {
+    format!(
+        "{}-{}.{}",
+        package.name,
+        split(&package.version).1,
+        package.architecture
+    )
+}
+
+/// Epoch, which may be empty, and the rest of a version.
+fn split(version: &Version) -> (&str, &str) {
+    version.as_str().split_once(':').unwrap_or(("", version.as_str()))
 }
 
 fn package(line: &str) -> Result<Package, Wrong> {

@@ -28,12 +28,12 @@ const ON_FILES: [(&str, [u32; 3]); 2] = [
     ("a transaction file trigger", [5077, 5079, 5080]),
 ];
 
-/// A script of a package that needs a program of the image.
+/// A script of a package.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Script {
     /// When it runs, as a spec file has it, such as `%post`.
     pub when: &'static str,
-    /// The program that runs it, by its path in the image.
+    /// The program that runs it, by its path in the image; `<lua>` is a part of rpm.
     pub program: String,
 }
 
@@ -52,7 +52,7 @@ impl Scripts {
             let script = |(when, tag)| {
                 Some(Script {
                     when,
-                    program: header.text(tag).filter(|program| program != OWN)?,
+                    program: header.text(tag)?,
                 })
             };
             tags.into_iter().filter_map(script).collect()
@@ -96,7 +96,7 @@ impl Trigger {
 /// is what the image's packages run.
 #[must_use]
 pub fn unrunnable(tree: &Tree, new: &Head, installed: &[Running]) -> Option<String> {
-    let lacks = |program: &str| !tree.has_file(program.trim_start_matches('/'));
+    let lacks = |program: &str| program != OWN && !tree.has_file(program.trim_start_matches('/'));
     let lacking = |script: &&Script| lacks(&script.program);
     let own = new.scripts.installed.iter().find(lacking);
     let is_old =

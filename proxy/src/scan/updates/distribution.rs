@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use patchport_config::Distribution;
 use patchport_packages::apt::{self, Configuration, Source, Target};
-use patchport_packages::inventory::{Manager, Repositories};
-use patchport_packages::{Findings, Inventory};
+use patchport_packages::inventory::{Manager, Repositories, machine};
+use patchport_packages::{Findings, Inventory, rpm};
 
 use super::apt::{held, load, native, repositories};
 use super::{Known, ScanError, Subject, Updates, failed};
@@ -60,6 +60,44 @@ pub(super) fn of(updates: &Updates, inventory: &Inventory, named: &Configuration
         },
         entry: entry.clone(),
     }))
+}
+
+/// The same for an image of rpm's family that enables no repository: its own settings, with the repositories of the operator's entry.
+///
+/// # Errors
+/// When the operator has to write an entry, or a better one.
+pub(super) fn of_rpm(
+    updates: &Updates,
+    inventory: &Inventory,
+    named: &rpm::Configuration,
+) -> Result<Option<(rpm::Configuration, Distribution)>, ScanError> {
+    if named.enabled().next().is_some() {
+        return Ok(None);
+    }
+    let os = &inventory.os;
+    let release = os
+        .version_codename
+        .as_deref()
+        .or(os.version_id.as_deref())
+        .unwrap_or_default();
+    let (id, mut entries) = (&os.id, updates.distributions.iter());
+    let Some(entry) = entries.find(|entry| entry.matches(id, release)) else {
+        return Err(failed(&format!(
+            "no package repository is enabled in the image; write a [[scan.distribution]] with id = \"{id}\", \
+             codename = \"{release}\" and the `sources` of that release"
+        )));
+    };
+    let name = format!("[[scan.distribution]] {id}");
+    let architecture = machine(&inventory.packages);
+    let text = entry.sources.replace("$codename", release);
+    let configuration = named.clone().with(&name, &text, os, &architecture);
+    let configuration = configuration.map_err(|error| failed(&chain(&error)))?;
+    if configuration.enabled().next().is_none() {
+        return Err(failed(&format!(
+            "{name} names no repository of packages that is enabled"
+        )));
+    }
+    Ok(Some((configuration, entry.clone())))
 }
 
 /// What is outdated in such an image.

@@ -5,7 +5,7 @@ use patchport_packages::layer::Files;
 use patchport_packages::rpm::{self, Configuration, Repository};
 use patchport_packages::{Findings, Inventory};
 
-use super::{KeyFiles, ScanError, Subject, Updates, failed};
+use super::{KeyFiles, ScanError, Subject, Updates, distribution, failed};
 use crate::depot::{Identity, Package};
 use crate::index::IndexError;
 use crate::index::keeper::Loaded;
@@ -23,12 +23,19 @@ pub(super) async fn scan(
     subject: &Subject,
     configuration: &Configuration,
 ) -> Result<Findings, ScanError> {
+    let found = distribution::of_rpm(updates, &subject.inventory, configuration)?;
+    let configuration = found.as_ref().map_or(configuration, |(configuration, _)| configuration);
     let repositories: Vec<&Repository> = configuration.enabled().collect();
-    if repositories.is_empty() {
-        return Err(failed("no package repository is enabled in the image"));
-    }
+    let operators = match &found {
+        Some((_, entry)) => {
+            let keyring = Keyring::read(&entry.keys).await.map_err(|reason| failed(&reason))?;
+            Some(keyring.files().to_vec())
+        }
+        None => None,
+    };
     let keyrings = updates.keyrings(subject, |files| {
-        Ok(repositories.iter().map(|own| keys(files, own)).collect())
+        let own = |repository: &&Repository| operators.clone().unwrap_or_else(|| keys(files, repository));
+        Ok(repositories.iter().map(own).collect())
     });
     let keyrings = keyrings.await?;
     let loads = repositories.iter().enumerate().map(|(at, repository)| {
@@ -49,6 +56,8 @@ pub(super) fn rescan(
     configuration: &Configuration,
     keyrings: &[Keyring],
 ) -> Option<Findings> {
+    let found = distribution::of_rpm(updates, inventory, configuration).ok()?;
+    let configuration = found.as_ref().map_or(configuration, |(configuration, _)| configuration);
     let loaded = known(updates, configuration, keyrings)?;
     Some(judge(inventory, configuration, &loaded))
 }
@@ -78,6 +87,8 @@ pub(super) fn packages(
     if upgrades.iter().any(|upgrade| upgrade.name.starts_with("kernel")) {
         return None;
     }
+    let found = distribution::of_rpm(updates, inventory, configuration).ok()?;
+    let configuration = found.as_ref().map_or(configuration, |(configuration, _)| configuration);
     let loaded = known(updates, configuration, keyrings)?;
     let indexes: Vec<_> = loaded.iter().map(|(id, loaded)| (*id, &*loaded.index)).collect();
     let wanted = upgrades
@@ -102,7 +113,9 @@ pub(super) fn packages(
 }
 
 /// Looks at the indexes again.
-pub(super) async fn refresh(updates: &Updates, configuration: &Configuration) {
+pub(super) async fn refresh(updates: &Updates, inventory: &Inventory, configuration: &Configuration) {
+    let found = distribution::of_rpm(updates, inventory, configuration).ok().flatten();
+    let configuration = found.as_ref().map_or(configuration, |(configuration, _)| configuration);
     updates
         .indexes
         .rpm
