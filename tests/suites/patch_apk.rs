@@ -8,10 +8,12 @@ use patchport_kit::apk::{Format, Package, publish};
 use patchport_kit::apt::Repository;
 use patchport_kit::debian::Rootfs;
 use patchport_kit::image::{ImageBuilder, Layer, Pulled, unpack};
+use patchport_kit::scanner::syft_of;
 use patchport_kit::{Buildkitd, Image, Mirror, Registry};
 use serde_json::json;
 
 use crate::patch_scene::{LONG, REPOSITORY, get_tag, logged, pull_patched, rule};
+use crate::patched_image::assert_nothing_but_the_patch;
 use crate::promise::promise;
 use crate::scene::{assert_clear_error, setup};
 
@@ -179,6 +181,12 @@ async fn an_alpine_is_patched_both_ways_and_nothing_else_changes() {
                 "{context}"
             );
             assert_eq!(outdated(&rootfs).await, 0, "{context}");
+            assert_nothing_but_the_patch(&Pulled::of(&image), &patched);
+            let seen = syft_of(&patched).await;
+            for package in ["kit-app 1.1-r0 ", "kit-ping 1.1-r0 ", "kit-pinned 1.0-r0 "] {
+                let is_there = seen.iter().any(|line| line.starts_with(package));
+                assert!(is_there, "{context}: syft has {package}: {seen:?}");
+            }
             let read = |path: &str| rootfs.read(path).unwrap_or_default();
             assert_eq!(read("etc/apk/world"), world, "{context}");
             assert_eq!(read("etc/kit-app.conf"), "mine\n", "{context}: a changed file stays");

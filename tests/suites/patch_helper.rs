@@ -8,10 +8,10 @@ use patchport_kit::client::pull;
 use patchport_kit::image::{Blob, Pulled, unpack};
 use patchport_kit::mirror::Setup;
 use patchport_kit::rpm::{self, Offers, Package, Rootfs};
+use patchport_kit::scanner::syft_of;
 use patchport_kit::{Buildkitd, Image, Layer, Registry};
 use serde_json::{Value, json};
 
-use crate::patch_rpm::by_syft;
 use crate::patch_scene::{LONG, REPOSITORY, logged, rule, until_patched};
 use crate::patched_image::assert_nothing_but_the_patch;
 use crate::promise::promise;
@@ -155,7 +155,7 @@ async fn an_image_without_a_package_manager_is_upgraded_by_a_helper() {
             })
             .collect();
         assert_eq!(marks, Vec::<String>::new(), "{database}: no marks of mounts");
-        let seen = by_syft(&patched).await;
+        let seen = syft_of(&patched).await;
         let architecture = std::env::consts::ARCH;
         for package in [
             format!("kit-a 1.1-1 {architecture}"),
@@ -215,7 +215,7 @@ async fn what_an_image_cannot_run_is_left_out_and_the_rest_is_upgraded() {
     let without = [&MANAGERS[..], &SHELLS].concat();
     let image = scene.push(&outdated(), "var/lib/rpm", &without, Layer::new()).await;
     let (patched, provenance) = scene.patched("up.test/helpers/rocky:9", &image).await;
-    let seen = by_syft(&patched).await;
+    let seen = syft_of(&patched).await;
     assert!(seen.contains("kit-b 1.1-1 noarch"), "{seen:?}");
     assert!(
         seen.contains(&format!("kit-a 1.0-1 {}", std::env::consts::ARCH)),

@@ -8,6 +8,7 @@ use patchport_kit::apt::Repository;
 use patchport_kit::debian::{self, Rootfs};
 use patchport_kit::front::Front;
 use patchport_kit::image::{Compression, ImageBuilder, Layer, Pulled, from_tar, inflate, unpack};
+use patchport_kit::scanner::syft_of;
 use patchport_kit::signer::Signer;
 use patchport_kit::{Buildkitd, Image, Registry};
 
@@ -372,7 +373,7 @@ async fn what_is_outdated_is_what_pacman_says_and_nothing_is_after_a_patch() {
         ["kit-ignored 1.1-1 [ignored]"],
         "nothing is outdated but what is ignored"
     );
-    let seen = crate::patch_rpm::by_syft(&patched).await;
+    let seen = syft_of(&patched).await;
     for package in [
         "kit-app 1.0.1-1",
         "kit-epoch 1:0.1-1",

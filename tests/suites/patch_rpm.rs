@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use patchport_kit::apt::Repository;
 use patchport_kit::client::pull;
-use patchport_kit::image::{Blob, Compression, Pulled, unpack};
+use patchport_kit::image::{Pulled, unpack};
 use patchport_kit::rpm::{self, Offers, Package, Rootfs};
-use patchport_kit::scanner::{syft, write_layout};
+use patchport_kit::scanner::syft_of;
 use patchport_kit::{Buildkitd, Image, Layer, Mirror, Registry};
 use serde_json::json;
 
@@ -164,26 +164,14 @@ async fn assert_upgraded(what: &str, image: &Image, patched: &Pulled) -> Rootfs 
     );
     let entry = rootfs.run("/bin/cat", &["/usr/share/kit-a/version"]).await;
     assert_eq!(entry.output, "1.0-1\n", "{what}: its entrypoint runs");
+    let seen = syft_of(patched).await;
+    for package in [
+        format!("kit-a 1.0-1 {}", std::env::consts::ARCH),
+        "kit-b 2:1.1-1 noarch".to_owned(),
+    ] {
+        assert!(seen.contains(&package), "{what}: syft has {package}: {seen:?}");
+    }
     rootfs
-}
-
-/// The packages that syft finds.
-pub(crate) async fn by_syft(pulled: &Pulled) -> BTreeSet<String> {
-    let folder = tempfile::tempdir().unwrap();
-    let layer = |bytes: &bytes::Bytes| Blob {
-        bytes: bytes.clone(),
-        diff_id: String::new(),
-        compression: Compression::Plain,
-    };
-    let image = Image {
-        media_type: pulled.media_type.clone(),
-        manifest: pulled.manifest.clone(),
-        config: pulled.config.clone(),
-        layers: pulled.layers.iter().map(layer).collect(),
-        platform: ("linux".to_owned(), String::new()),
-    };
-    write_layout(&image, folder.path());
-    syft(folder.path()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,13 +196,6 @@ async fn images_with_dnf_are_patched_either_way() {
         );
         let again = scene.digest(packages, DNF, &image).await;
         assert_eq!(again, patched.digest(), "{packages}: the same plan, the same image");
-        let seen = by_syft(&patched).await;
-        for package in [
-            format!("kit-a 1.0-1 {}", std::env::consts::ARCH),
-            "kit-b 2:1.1-1 noarch".to_owned(),
-        ] {
-            assert!(seen.contains(&package), "{packages}: syft has {package}: {seen:?}");
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use patchport_kit::apt::{Package, Repository};
 use patchport_kit::client::{pull, pull_manifest};
 use patchport_kit::debian::{self, Installed, Rootfs};
 use patchport_kit::image::{Pulled, media, unpack};
+use patchport_kit::scanner::syft_of;
 use patchport_kit::{Buildkitd, Image, Index, Layer, Registry};
 use serde_json::Value;
 
@@ -71,6 +72,16 @@ async fn the_tag_comes_back_with_nothing_outdated_and_nothing_but_the_patch() {
     assert_eq!(rootfs.outdated().await, Vec::<String>::new(), "by the image's own apt");
     assert_eq!(rootfs.version("kit-hello").await, "1.1 install ok installed");
     assert_eq!(rootfs.read("usr/share/kit-hello/version").as_deref(), Some("1.1\n"));
+    let entry = rootfs.shell("/bin/echo original entrypoint: original command").await;
+    assert_eq!(
+        entry.output, "original entrypoint: original command\n",
+        "its entrypoint runs"
+    );
+    let seen = syft_of(&patched).await;
+    assert!(
+        seen.iter().any(|line| line.starts_with("kit-hello 1.1 ")),
+        "by syft: {seen:?}"
+    );
     let foreign: BTreeSet<String> = unpack(patched.layers.last().unwrap())
         .into_keys()
         .filter(|path| !belongs_to_an_upgrade(path))

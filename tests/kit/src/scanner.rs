@@ -78,6 +78,13 @@ pub async fn syft(layout: &Path) -> BTreeSet<String> {
         .collect()
 }
 
+/// The packages of distributions that syft finds in an image that was pulled, as `name version architecture`.
+pub async fn syft_of(pulled: &Pulled) -> BTreeSet<String> {
+    let folder = tempfile::tempdir().unwrap();
+    write_pulled(pulled, folder.path());
+    syft(folder.path()).await
+}
+
 /// Makes a vulnerability database for trivy from a description (see `tests/tools/trivydb`) and pushes it to a registry; what
 /// `trivy_db` has to be.
 pub fn push_trivy_database(registry: &str, repository: &str, description: &Value) -> String {
