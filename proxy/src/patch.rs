@@ -275,7 +275,7 @@ pub enum PatchError {
         image: String,
         /// Why not.
         #[source]
-        source: Box<PatchError>,
+        source: Box<Self>,
     },
     /// Some of what was planned cannot be done in this image; the rest may be.
     #[error("these packages cannot be upgraded in it: {}", names(.0))]
