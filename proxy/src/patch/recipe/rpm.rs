@@ -63,7 +63,7 @@ if microdnf -y --setopt=install_weak_deps=0 ${DETOUR:+--setopt=reposdir="$DETOUR
 cat "$M/log/upgrade" >&2
 case $(cat "$M/log/upgrade") in
   *"No package matches"* | *"No match for argument"*) exit 82 ;;
-  *"cannot update repo"* | *"Failed to download metadata"*) exit 81 ;;
+  *"cannot update repo"* | *"Failed to download metadata"* | *"was not complete"*) exit 81 ;;
 esac
 exit 83
 "#;
