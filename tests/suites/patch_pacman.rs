@@ -1,5 +1,5 @@
-//! Images of pacman: a Debian with the real pacman that plays Arch Linux, upgraded by it in a real BuildKit, with a scanner's report that
-//! says what is vulnerable. Skipped where this machine has no pacman of the base's release (`pacman-package-manager`).
+//! Images of pacman: a Debian with the real pacman that plays Arch Linux, upgraded by it in a real BuildKit; what is outdated
+//! by a scanner's report, and by the databases of repositories as pacman itself sees them.
 
 use std::collections::BTreeSet;
 use std::process::Command;
