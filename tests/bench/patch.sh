@@ -20,7 +20,7 @@ end_patch() {
 PATCH_RUNS=${PATCH_RUNS:-3}
 
 build_copa() {
-  : "${scratch:?}"
+  : "${scratch:?}" "${program:?}"
   (cd tests/bench/copa && CGO_ENABLED=0 go build -mod=readonly -o "$scratch/copa" github.com/project-copacetic/copacetic)
 }
 
