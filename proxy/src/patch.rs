@@ -39,6 +39,7 @@ mod helper;
 mod image;
 mod index;
 mod job;
+mod layer;
 mod once;
 mod packages;
 mod platforms;
