@@ -44,5 +44,5 @@ install_alpine() {
   tar --create --file "$folder/root.tar" --directory "$folder/root" --sort=name --numeric-owner --mtime=@1767225600 --format=gnu .
   rm -rf "$work"
   echo "$stamp" >"$folder/stamp"
-  say "a real Alpine $(cat "$folder/root/etc/alpine-release") after $((SECONDS - start)) s: $(stat -c %s "$folder/root.tar") bytes"
+  say "a real Alpine $(cd "$folder" && cat root/etc/alpine-release) after $((SECONDS - start)) s: $(stat -c %s "$folder/root.tar") bytes"
 }

@@ -64,24 +64,3 @@ proptest! {
         }
     }
 }
-
-/// `PACKAGES_XZ=file cargo test --release -p patchport-packages --test apt_index -- --ignored --nocapture`
-#[test]
-#[ignore = "measures a real index"]
-#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement by hand")]
-fn measure() {
-    let bytes = std::fs::read(std::env::var("PACKAGES_XZ").unwrap()).unwrap();
-    let begin = std::time::Instant::now();
-    let reader = patchport_packages::apt::decompress("Packages.xz", &bytes, LIMIT).unwrap();
-    let index = Index::parse(reader, LIMIT).unwrap();
-    let (took, kept) = (begin.elapsed(), index.kept_bytes());
-    println!(
-        "{} packages, {} left out, {took:?}, {kept} bytes kept",
-        index.len(),
-        index.skipped()
-    );
-    let begin = std::time::Instant::now();
-    let names: Vec<String> = index.entries().map(|entry| entry.name.to_owned()).collect();
-    let found: usize = names.iter().map(|name| index.versions(name).count()).sum();
-    println!("{found} look-ups in {:?}", begin.elapsed());
-}

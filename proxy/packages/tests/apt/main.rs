@@ -5,5 +5,4 @@ mod cases;
 mod configuration;
 mod index;
 mod judge;
-mod machine;
 mod outdated;

@@ -319,7 +319,7 @@ impl Work {
         if let Some(given) = &self.given
             && let Err(reasons) = given.about(&subject).await
         {
-            let reason = format!("no report is about it: {reasons}");
+            let reason = format!("no report can be used for it: {reasons}");
             return row(platform, Planned::default(), Fate::Kept(reason));
         }
         let label = format!("{} {}", named.name, subject.platform);
