@@ -3,8 +3,6 @@
 //! An index is believed by an image only when the image's keys, or the operator's, vouch for it; what cannot be verified is an
 //! error that names the repository, and so a case for policy.
 
-use std::time::SystemTime;
-
 pub mod apk;
 pub mod apt;
 pub mod fetch;
@@ -16,7 +14,9 @@ pub mod rpm;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use patchport_config::Repository;
 use patchport_packages::openpgp;
 
@@ -25,6 +25,7 @@ use self::apt::Apt;
 use self::fetch::{FetchError, Fetcher};
 use self::files::Files;
 use self::keeper::Keeper;
+use self::keys::Keyring;
 use self::pacman::Pacman;
 use self::rpm::Rpm;
 use crate::sources::Sources;
@@ -154,6 +155,14 @@ impl IndexError {
             trouble: Trouble::Interrupted,
         }
     }
+}
+
+/// Whether one of these keys made the signature that stands beside some bytes.
+fn vouch(bytes: &[u8], signature: Option<&Bytes>, keys: &Keyring, now: SystemTime) -> Result<(), Trouble> {
+    let files: Vec<&[u8]> = keys.files().iter().map(|(_, bytes)| bytes.as_slice()).collect();
+    let signature = signature.map(Bytes::as_ref).unwrap_or_default();
+    let signer = openpgp::verify_detached(bytes, signature, &files, now);
+    signer.map(drop).map_err(|error| trust(&error))
 }
 
 /// What a signature that is not good means.

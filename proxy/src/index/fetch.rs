@@ -161,6 +161,18 @@ impl Fetcher {
         Ok(None)
     }
 
+    /// Where the files of a repository are that has mirrors, in order, by the address of each; `most` of those are looked at.
+    pub fn mirrors<'a>(
+        &self,
+        urls: &'a [String],
+        most: usize,
+    ) -> impl Iterator<Item = Result<(&'a String, Base), FetchError>> {
+        urls.iter().take(most).flat_map(|url| match self.bases(url) {
+            Ok(bases) => bases.into_iter().map(|base| Ok((url, base))).collect(),
+            Err(error) => vec![Err(error)],
+        })
+    }
+
     /// Whether the operator's table names any repository.
     pub fn has_table(&self) -> bool {
         !self.entries.is_empty()

@@ -8,14 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::{Digest, Hasher};
-use patchport_packages::openpgp;
 use patchport_packages::pacman::{INDEX_LIMIT, Index, Level, Repository};
 
 use super::fetch::{Base, FetchError, Fetcher};
 use super::files::Files;
 use super::keeper::{Layout, Loaded};
 use super::keys::Keyring;
-use super::{IndexError, Trouble, trust};
+use super::{IndexError, Trouble, vouch};
 use crate::respond::chain;
 
 /// The largest database as it is fetched, in bytes; that of Arch Linux's `extra` has 9 MB.
@@ -75,21 +74,16 @@ impl Layout for Pacman {
         held: Option<&Loaded<Self>>,
     ) -> Result<Loaded<Self>, IndexError> {
         let mut first = None;
-        for url in key.urls.iter().take(MAX_SERVERS) {
-            let bases = match fetcher.bases(url) {
-                Ok(bases) => bases,
-                Err(error) => {
-                    first = first.or(Some(error));
-                    continue;
-                }
-            };
-            for base in &bases {
-                match root(key, base, files).await {
-                    Ok(root) => return read(key, base, root, held).await,
+        for place in fetcher.mirrors(&key.urls, MAX_SERVERS) {
+            let error = match place {
+                Ok((_, base)) => match root(key, &base, files).await {
+                    Ok(root) => return read(key, &base, root, held).await,
                     // A mirror that is away or behind is no reason to give up.
-                    Err(error) => first = first.or(Some(error)),
-                }
-            }
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            first.get_or_insert(error);
         }
         let nowhere = || Trouble::Malformed("it names no server".into());
         Err(IndexError {
@@ -102,11 +96,7 @@ impl Layout for Pacman {
         if root.signature.is_none() && root.allows_unsigned {
             return Ok(());
         }
-        let files: Vec<&[u8]> = keys.files().iter().map(|(_, bytes)| bytes.as_slice()).collect();
-        let signature = root.signature.as_deref().unwrap_or_default();
-        openpgp::verify_detached(&root.bytes, signature, &files, now)
-            .map(drop)
-            .map_err(|error| trust(&error))
+        vouch(&root.bytes, root.signature.as_ref(), keys, now)
     }
 
     fn expires(_: &Root) -> Option<SystemTime> {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use patchport_oci::digest::Algorithm;
 use patchport_oci::{Digest, Hasher};
 use patchport_packages::apt::decompress;
-use patchport_packages::openpgp;
 use patchport_packages::rpm::metadata::{Checksum, Data, Metalink, Repomd, mirror_list};
 use patchport_packages::rpm::{Index, Repository};
 
@@ -17,7 +16,7 @@ use super::fetch::{Base, FetchError, Fetcher};
 use super::files::Files;
 use super::keeper::{Layout, Loaded};
 use super::keys::Keyring;
-use super::{IndexError, Trouble, trust};
+use super::{IndexError, Trouble, vouch};
 use crate::respond::chain;
 
 /// The largest `repomd.xml`, signature, metalink or list of mirrors, in bytes.
@@ -95,21 +94,16 @@ impl Layout for Rpm {
         };
         let (urls, checksums) = places(key, fetcher, files).await.map_err(refused)?;
         let mut first = None;
-        for url in urls.iter().take(MAX_MIRRORS) {
-            let bases = match fetcher.bases(url) {
-                Ok(bases) => bases,
-                Err(error) => {
-                    first = first.or(Some(error));
-                    continue;
-                }
-            };
-            for base in &bases {
-                match root(url, base, files, &checksums).await {
-                    Ok(root) => return below(base, files, root, held).await,
+        for place in fetcher.mirrors(&urls, MAX_MIRRORS) {
+            let error = match place {
+                Ok((url, base)) => match root(url, &base, files, &checksums).await {
+                    Ok(root) => return below(&base, files, root, held).await,
                     // A mirror that is away or behind is no reason to give up.
-                    Err(error) => first = first.or(Some(error)),
-                }
-            }
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            first.get_or_insert(error);
         }
         let nowhere = || Trouble::Malformed("it says of no place where it is".into());
         Err(refused(first.map_or_else(nowhere, Trouble::from)))
@@ -119,11 +113,7 @@ impl Layout for Rpm {
         if root.vouched {
             return Ok(());
         }
-        let files: Vec<&[u8]> = keys.files().iter().map(|(_, bytes)| bytes.as_slice()).collect();
-        let signature = root.signature.as_deref().unwrap_or_default();
-        openpgp::verify_detached(&root.text, signature, &files, now)
-            .map(drop)
-            .map_err(|error| trust(&error))
+        vouch(&root.text, root.signature.as_ref(), keys, now)
     }
 
     fn expires(_: &Root) -> Option<SystemTime> {

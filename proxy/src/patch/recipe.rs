@@ -62,6 +62,21 @@ pub(super) fn of(tool: Tool) -> &'static dyn Recipe {
     }
 }
 
+/// A script, run by the `sh` of a state in an environment of ours; it ends at the first failure. Signature checks of older releases
+/// need a `/tmp` to write to, and what scripts leave there is no patch.
+fn script(state: &State, plan: &Plan, text: &str, arguments: impl IntoIterator<Item = String>, run: &str) -> Exec {
+    let text = format!("set -eu\numask 022\n{text}");
+    let shell = ["/bin/sh", "-c", &text, "patchport"].map(str::to_owned);
+    state
+        .exec(shell.into_iter().chain(arguments))
+        .name(format!("upgrade {} {} packages", plan.distribution, plan.suite))
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .env("HOME", "/root")
+        .env("PATCHPORT_RUN", run)
+        .tmpfs("/tmp", None)
+}
+
 /// For images that have nothing to run: they are patched by a helper, or without a container ([`super::direct`]).
 struct Nothing;
 

@@ -6,7 +6,7 @@
 
 use patchport_buildkit::llb::{Exec, Network, Sharing, State};
 
-use super::{MOUNT, PACKAGES, REPOSITORIES, Recipe};
+use super::{MOUNT, PACKAGES, REPOSITORIES, Recipe, script};
 use crate::plan::Plan;
 
 /// Upgrades the packages that are its arguments from the mounted part of the image's repositories. apk verifies the indexes with the
@@ -39,27 +39,18 @@ pub(super) struct Apk;
 impl Recipe for Apk {
     fn upgrade(&self, image: &State, plan: &Plan, run: &str) -> Option<Exec> {
         let cache = format!("patchport-apk-{}-{}", plan.platform.architecture, plan.cache);
-        let exec = exec(image, plan, UPGRADE, run).env("M", MOUNT);
+        let exec = script(image, plan, UPGRADE, names(plan), run).env("M", MOUNT);
         Some(exec.cache(format!("{MOUNT}/cache"), cache, Sharing::Locked))
     }
 
     fn install(&self, image: &State, plan: &Plan, _: &[String], run: &str) -> Option<Exec> {
-        let exec = exec(image, plan, INSTALL, run).env("REPOSITORIES", format!("{PACKAGES}/{REPOSITORIES}"));
+        let exec =
+            script(image, plan, INSTALL, names(plan), run).env("REPOSITORIES", format!("{PACKAGES}/{REPOSITORIES}"));
         Some(exec.network(Network::None))
     }
 }
 
-/// A script in the image, with the names of the packages as its arguments.
-fn exec(image: &State, plan: &Plan, script: &str, run: &str) -> Exec {
-    let script = format!("set -eu\numask 022\n{script}");
-    let shell = ["/bin/sh", "-c", &script, "patchport"].map(str::to_owned);
-    let names = plan.upgrades.iter().map(|upgrade| upgrade.name.clone());
-    image
-        .exec(shell.into_iter().chain(names))
-        .name(format!("upgrade {} {} packages", plan.distribution, plan.suite))
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
-        .env("HOME", "/root")
-        .env("PATCHPORT_RUN", run)
-        .tmpfs("/tmp", None)
+/// The names of the packages.
+fn names(plan: &Plan) -> impl Iterator<Item = String> {
+    plan.upgrades.iter().map(|upgrade| upgrade.name.clone())
 }

@@ -5,7 +5,7 @@
 
 use patchport_buildkit::llb::{Exec, Network, Sharing, State};
 
-use super::{MOUNT, Recipe};
+use super::{MOUNT, Recipe, script};
 use crate::plan::{Plan, Upgrade};
 
 /// Keeps services from being started: an image's own `policy-rc.d` that does so is left alone, another is moved aside.
@@ -46,8 +46,6 @@ if [ -n "$new" ] && command -v apt-mark > /dev/null; then apt-mark auto $new > /
 /// * What the operator says of repositories comes last, and so counts; logins of the image's own stay.
 /// * A sandbox user of apt's own could not write to the mounts.
 const SCRIPT: &str = r#"
-set -eu
-umask 022
 mkdir -p "$M/cache/archives/partial" "$M/lists/partial" "$M/log"
 cat > "$M/log/apt.conf" <<EOF
 #clear APT::Update::Pre-Invoke;
@@ -131,7 +129,7 @@ impl Recipe for Apt {
     fn upgrade(&self, image: &State, plan: &Plan, run: &str) -> Option<Exec> {
         let cache = |what: &str| format!("patchport-apt-{what}-{}-{}", plan.platform.architecture, plan.cache);
         let script = format!("{SCRIPT}{NO_SERVICES}{UPGRADE}");
-        let exec = exec(image, plan, &script, plan.upgrades.iter().map(argument), run);
+        let exec = unattended(image, plan, &script, plan.upgrades.iter().map(argument), run);
         let exec = exec
             .env("M", MOUNT)
             .cache(format!("{MOUNT}/cache"), cache("cache"), Sharing::Locked)
@@ -151,24 +149,15 @@ impl Recipe for Dpkg {
     }
 
     fn install(&self, image: &State, plan: &Plan, paths: &[String], run: &str) -> Option<Exec> {
-        let script = format!("set -eu\numask 022\n{NO_SERVICES}{INSTALL}");
-        let exec = exec(image, plan, &script, paths.iter().cloned(), run);
+        let script = format!("{NO_SERVICES}{INSTALL}");
+        let exec = unattended(image, plan, &script, paths.iter().cloned(), run);
         Some(exec.network(Network::None))
     }
 }
 
-/// A script in the image.
-fn exec(image: &State, plan: &Plan, script: &str, arguments: impl Iterator<Item = String>, run: &str) -> Exec {
-    let shell = ["/bin/sh", "-c", script, "patchport"].map(str::to_owned);
-    image
-        .exec(shell.into_iter().chain(arguments))
-        .name(format!("upgrade {} {} packages", plan.distribution, plan.suite))
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+/// A script that asks nobody anything.
+fn unattended(image: &State, plan: &Plan, text: &str, arguments: impl Iterator<Item = String>, run: &str) -> Exec {
+    script(image, plan, text, arguments, run)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env("DEBCONF_NONINTERACTIVE_SEEN", "true")
-        .env("LC_ALL", "C")
-        .env("HOME", "/root")
-        .env("PATCHPORT_RUN", run)
-        // Signature checks of older releases need a `/tmp` to write to, and what scripts leave there is no patch.
-        .tmpfs("/tmp", None)
 }

@@ -3,7 +3,7 @@
 
 use patchport_buildkit::llb::{Exec, Network, State};
 
-use super::MOUNT;
+use super::{MOUNT, script};
 use crate::patch::Helping;
 use crate::plan::Plan;
 
@@ -17,8 +17,6 @@ const TARGET: &str = "/dev/patchport/target";
 ///   says.
 /// * Where the image's tools leave documentation out, so does this.
 const INSTALL: &str = r#"
-set -eu
-umask 022
 own() { rpm --root "$T" --dbpath "/$DBPATH" --define "_db_backend $BACKEND" "$@" < /dev/null; }
 if [ -n "$DEVICES" ]; then
   mknod -m 666 "$T/dev/null" c 1 3 && mknod -m 666 "$T/dev/zero" c 1 5 && mknod -m 666 "$T/dev/full" c 1 7 &&
@@ -55,19 +53,15 @@ pub(in crate::patch) fn install(
     paths: &[String],
     run: &str,
 ) -> Exec {
-    let shell = ["/bin/sh", "-c", INSTALL, "patchport"].map(str::to_owned);
     let names = plan.upgrades.iter().map(|upgrade| upgrade.name.clone());
     let arguments = names.chain(["--".to_owned()]).chain(paths.iter().cloned());
     let (folder, backend) = database(helping.database);
     let has_devices = helping.covered.contains(&"dev");
-    let mut exec = helper
-        .exec(shell.into_iter().chain(arguments))
+    let mut exec = script(helper, plan, INSTALL, arguments, run)
         .name(format!(
             "upgrade {} {} packages by a helper",
             plan.distribution, plan.suite
         ))
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
         .env("HOME", format!("{MOUNT}/home"))
         .env("T", TARGET)
         .env("DBPATH", folder)
@@ -75,9 +69,7 @@ pub(in crate::patch) fn install(
         .env("DEVICES", if has_devices { "yes" } else { "" })
         // Where rpm writes scripts to run them: below a mount, so that nothing of them is left.
         .env("SCRIPTS", if has_devices { "/dev" } else { "" })
-        .env("PATCHPORT_RUN", run)
         .output(TARGET, image)
-        .tmpfs("/tmp", None)
         .tmpfs("/run", None)
         .tmpfs("/var/tmp", None)
         .network(Network::None);

@@ -6,7 +6,7 @@
 
 use patchport_buildkit::llb::{Exec, Sharing, State};
 
-use super::{MOUNT, Recipe};
+use super::{MOUNT, Recipe, script};
 use crate::plan::Plan;
 
 /// The lists must be those of now; `db.lck` of an image that was interrupted is no reason to give up. Where pacman fetches as another
@@ -29,17 +29,11 @@ pub(super) struct Pacman;
 impl Recipe for Pacman {
     fn upgrade(&self, image: &State, plan: &Plan, run: &str) -> Option<Exec> {
         let cache = format!("patchport-pacman-{}-{}", plan.platform.architecture, plan.cache);
-        let script = format!("set -eu\numask 022\n{SCRIPT}");
-        let exec = image
-            .exec(["/bin/sh", "-c", &script, "patchport"])
-            .name(format!("upgrade {} packages", plan.distribution))
-            .env("M", MOUNT)
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("LC_ALL", "C")
-            .env("HOME", "/root")
-            .env("PATCHPORT_RUN", run)
-            .cache(format!("{MOUNT}/cache"), cache, Sharing::Locked)
-            .tmpfs("/tmp", None);
+        let exec = script(image, plan, SCRIPT, [], run).env("M", MOUNT).cache(
+            format!("{MOUNT}/cache"),
+            cache,
+            Sharing::Locked,
+        );
         Some(exec)
     }
 

@@ -5,7 +5,7 @@
 
 use patchport_buildkit::llb::{Exec, Network, Sharing, State};
 
-use super::{MOUNT, Recipe};
+use super::{MOUNT, Recipe, script};
 use crate::plan::{Plan, Upgrade};
 
 /// Installs the files that are its arguments with rpm alone. What they need is there or among them, or rpm says so: then the image's
@@ -154,12 +154,12 @@ fn capability(upgrade: &Upgrade) -> String {
 
 impl Recipe for Rpm {
     fn upgrade(&self, image: &State, plan: &Plan, run: &str) -> Option<Exec> {
-        let script = format!("set -eu\numask 022\nmkdir -p \"$M/log/state\"\n{KEYS}{}", self.script?);
+        let script = format!("mkdir -p \"$M/log/state\"\n{KEYS}{}", self.script?);
         let cache = format!(
             "patchport-{}-cache-{}-{}",
             self.program, plan.platform.architecture, plan.cache
         );
-        let exec = exec(image, plan, &script, plan.upgrades.iter().map(self.argument), run);
+        let exec = uncompiled(image, plan, &script, plan.upgrades.iter().map(self.argument), run);
         let exec = exec
             .env("M", MOUNT)
             .env("TOOL", self.program)
@@ -169,25 +169,14 @@ impl Recipe for Rpm {
     }
 
     fn install(&self, image: &State, plan: &Plan, paths: &[String], run: &str) -> Option<Exec> {
-        let script = format!("set -eu\numask 022\n{INSTALL}");
-        let exec = exec(image, plan, &script, paths.iter().cloned(), run);
+        let exec = uncompiled(image, plan, INSTALL, paths.iter().cloned(), run);
         Some(exec.network(Network::None))
     }
 }
 
-/// A script in the image.
-fn exec(image: &State, plan: &Plan, script: &str, arguments: impl Iterator<Item = String>, run: &str) -> Exec {
-    let shell = ["/bin/sh", "-c", script, "patchport"].map(str::to_owned);
-    image
-        .exec(shell.into_iter().chain(arguments))
-        .name(format!("upgrade {} {} packages", plan.distribution, plan.suite))
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
-        .env("HOME", "/root")
-        // dnf is written in Python, which would compile itself into the image.
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("PATCHPORT_RUN", run)
-        .tmpfs("/tmp", None)
+/// A script among tools of which dnf is written in Python, which would compile itself into the image.
+fn uncompiled(image: &State, plan: &Plan, text: &str, arguments: impl Iterator<Item = String>, run: &str) -> Exec {
+    script(image, plan, text, arguments, run).env("PYTHONDONTWRITEBYTECODE", "1")
 }
 
 #[cfg(test)]
