@@ -1,7 +1,7 @@
 //! What patching costs, by Copacetic and by Patchport: the same images, the same BuildKit, in turn. Time, bytes of packages, the
 //! size of what is new in the image, and what is still outdated in it.
 //!
-//! Copacetic pushes its result to a registry; of Patchport a client pulls it. *Cold*: neither BuildKit nor the mirror knows anything.
+//! Copacetic is done when its result is in a registry, Patchport when its mirror names the patched image. *Cold*: neither BuildKit nor the mirror knows anything.
 //! *Warm*: the same once more, with whatever each of them has kept. *Forgotten*: BuildKit is warm, the mirror has a new store.
 
 use std::path::{Path, PathBuf};
@@ -83,17 +83,18 @@ async fn compare(parts: &Parts, outdated: &Outdated) -> anyhow::Result<()> {
         let mut mirror = parts.mirror(outdated).start().await;
         for taken in [cold, warm] {
             let start = (Instant::now(), outdated.fetched()?);
-            patched = Some(pulled(&mirror, outdated).await);
+            answered(&mirror, outdated).await;
             taken.add(outdated, start)?;
+            patched = Some(pulled(&mirror, outdated).await);
         }
         mirror.sigterm().await;
         let mirror = parts.mirror(outdated).start().await;
         let start = (Instant::now(), outdated.fetched()?);
-        pulled(&mirror, outdated).await;
+        answered(&mirror, outdated).await;
         forgotten.add(outdated, start)?;
     }
     table(outdated, copa, own);
-    let (repository, tag) = outdated.path.rsplit_once(':').context("the image has a tag")?;
+    let (repository, tag) = outdated.name_and_tag();
     let original = pull(&Client::new(&outdated.registry), repository, tag).await;
     let by_copa = pull(&Client::new(&parts.registry), &parts.result(outdated), "patched").await;
     let patched = patched.context("there was a run")?;
@@ -135,13 +136,17 @@ fn table(outdated: &Outdated, copa: [Taken; 2], own: [Taken; 3]) {
     );
 }
 
-/// Pulls until the answer is the patched image.
-async fn pulled(mirror: &Mirror, outdated: &Outdated) -> Pulled {
-    let (repository, tag) = outdated.path.rsplit_once(':').unwrap_or((&outdated.path, "latest"));
-    let repository = format!("up.test/{repository}");
-    let path = format!("/v2/{repository}/manifests/{tag}");
+/// Asks for the tag until the answer is the patched image.
+async fn answered(mirror: &Mirror, outdated: &Outdated) {
+    let (repository, tag) = outdated.name_and_tag();
+    let path = format!("/v2/up.test/{repository}/manifests/{tag}");
     while mirror.client().head(&path).await.status != 200 {}
-    pull(&mirror.client(), &repository, tag).await
+}
+
+/// Pulls the patched image.
+async fn pulled(mirror: &Mirror, outdated: &Outdated) -> Pulled {
+    let (repository, tag) = outdated.name_and_tag();
+    pull(&mirror.client(), &format!("up.test/{repository}"), tag).await
 }
 
 /// The bytes of the layers that an image has more than its original, in MiB.

@@ -33,6 +33,11 @@ pub(super) struct Outdated {
 }
 
 impl Outdated {
+    /// The repository and the tag.
+    pub(super) fn name_and_tag(&self) -> (&str, &str) {
+        self.path.rsplit_once(':').unwrap_or((&self.path, "latest"))
+    }
+
     /// Tells a mirror what it has to know.
     pub(super) fn told(&self, setup: Setup) -> Setup {
         let settings = self.settings.iter();
