@@ -1,5 +1,8 @@
 //! An `.rpm` file (rpm's "Package format": lead, signatures, header, payload): what it says of itself, before its payload is read.
 //! The file is one whose digest a signed index has; sizes are believed up to limits all the same.
+//!
+//! Headers are read by what reads those of databases. The crate `rpm` (0.30) takes as much memory as a header claims to need, and
+//! unpacks a payload into memory.
 
 use std::io::{self, Read};
 
