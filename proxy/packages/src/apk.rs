@@ -22,9 +22,10 @@ mod world;
 
 pub use configuration::{Configuration, DIRECTORIES, FILES, keys};
 pub use index::{Index, IndexError, Offer};
+pub(crate) use needs::words as constraints;
 pub use needs::{Taken, sources};
 pub use outdated::outdated;
-pub use package::{PackageError, check as check_package};
+pub use package::{Head, PackageError, check as check_package, unpack};
 pub use repositories::{Format, Repository};
 pub use signature::Keys;
 pub use world::{Bound, Constraint, Operator};

@@ -61,6 +61,16 @@ pub struct Control {
     pub triggers: Vec<String>,
 }
 
+impl Control {
+    /// What a package says whose configuration files are these, and that has neither scripts nor triggers.
+    pub(crate) fn configuration(conffiles: Vec<String>) -> Self {
+        Self {
+            conffiles,
+            ..Self::default()
+        }
+    }
+}
+
 /// Reads a package. The tar of its files goes to `data`, unpacked, at most [`MAX_DATA`] bytes.
 ///
 /// # Errors

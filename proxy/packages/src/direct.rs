@@ -1,16 +1,19 @@
 //! Upgrades without a package manager and without a container: the files of packages become one layer over an image whose dpkg
-//! database is split into `status.d`, or that has lists of rpm packages only (distroless). No maintainer script runs, so only packages are taken whose scripts have nothing
-//! to do in such an image. What dpkg would do with files, links, conffiles and what is left of the old version is done here.
+//! database is split into `status.d`, that has lists of rpm packages only (distroless), or that has apk's database. No maintainer script
+//! runs, so only packages are taken whose scripts have nothing to do. What dpkg or apk would do with files, links, configuration and what
+//! is left of the old version is done here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read, Seek, Write};
 
 use crate::deb::Control;
 use crate::layer::archive::Archive;
-use crate::layer::tree::{FileFacts, Leaf, Sum};
-use crate::layer::{self, Files, Limits, Tree, Watch};
-use crate::rpm::Head;
+use crate::layer::sum::Sum;
+use crate::layer::tree::{FileFacts, Leaf};
+use crate::layer::{self, Algorithm, Files, Limits, Tree, Watch};
+use crate::{apk as tool, rpm};
 
+mod apk;
 mod certificates;
 mod examine;
 mod fragment;
@@ -31,12 +34,20 @@ pub struct Incoming<F> {
     pub name: String,
     /// Its architecture.
     pub architecture: String,
-    /// What it says about itself; of a package of rpm its configuration files only.
-    pub control: Control,
-    /// What a package of rpm says about itself.
-    pub head: Option<Box<Head>>,
+    /// What it says about itself.
+    pub about: About,
     /// The tar of its files.
     pub data: F,
+}
+
+/// What a package says about itself.
+pub enum About {
+    /// One of Debian.
+    Debian(Control),
+    /// One of rpm.
+    Rpm(Box<rpm::Head>),
+    /// One of apk.
+    Apk(Box<tool::Head>),
 }
 
 /// Why a package is left as it is.
@@ -82,13 +93,27 @@ pub enum Error {
     Write(#[source] std::io::Error),
 }
 
+/// Packages that cannot be taken, whatever the image has: known before anything of it is read.
+#[must_use]
+pub fn refusals<F>(incoming: &[Incoming<F>]) -> Vec<Refusal> {
+    let refused = incoming
+        .iter()
+        .map(|package| Some(package.refused(package.outright()?)));
+    refused.flatten().collect()
+}
+
 /// Which files of an image have to be looked into to lay packages over it; `files` are those of [`layer::Wanted::packages`].
 ///
 /// # Errors
 /// [`Error`] when the image's database, or the tar of a package, cannot be read.
 pub fn watch<F: Read + Seek>(files: &Files, incoming: &mut [Incoming<F>]) -> Result<Watch, Error> {
-    let mut watch = Watch::default();
-    for fragment in fragments(files)? {
+    let database = Database::read(files)?;
+    let mut watch = Watch::by(database.algorithm());
+    let is_new = |fragment: &&Fragment| {
+        let is_it = |package: &Incoming<F>| package.is(fragment);
+        incoming.iter().any(is_it)
+    };
+    for fragment in database.fragments.iter().filter(is_new) {
         for path in fragment.sums.iter().flatten().map(|(path, _)| path) {
             watch.sum(path);
         }
@@ -101,9 +126,10 @@ pub fn watch<F: Read + Seek>(files: &Files, incoming: &mut [Incoming<F>]) -> Res
             watch.sum(&item.path);
         }
     }
-    for path in certificates::CONTENTS {
+    for path in certificates::CONTENTS.iter().chain(&apk::CONTENTS) {
         watch.content(path);
     }
+    watch.folder(apk::FOLDER);
     Ok(watch)
 }
 
@@ -117,11 +143,16 @@ pub fn compose<F: Read + Seek>(
     incoming: &mut [Incoming<F>],
     out: &mut impl Write,
 ) -> Result<Outcome, Error> {
-    let fragments = fragments(files)?;
+    let mut database = Database::read(files)?;
     let before = tree.clone();
+    if let Err(reason) = database.learn(&before) {
+        let refused = incoming.iter().map(|package| package.refused(reason.clone()));
+        return Ok(Outcome::Refused(refused.collect()));
+    }
+    let owners = database.apk.as_ref().map(|installed| installed.owners(&before));
     let (mut examined, mut refusals) = (Vec::with_capacity(incoming.len()), Vec::new());
     for package in incoming.iter_mut() {
-        match look(&before, &tree, &fragments, package)? {
+        match look(&before, &tree, &database, owners.as_ref(), package)? {
             Ok(found) => {
                 found.settle(&mut tree);
                 examined.push(found);
@@ -129,42 +160,142 @@ pub fn compose<F: Read + Seek>(
             Err(reason) => refusals.push(package.refused(reason)),
         }
     }
-    let gone = leftovers(&before, &fragments, &examined);
+    refusals.extend(database.unmet(incoming));
+    let mut gone = leftovers(&before, &database, &examined);
     if !refusals.is_empty() {
         return Ok(Outcome::Refused(refusals));
     }
+    if let Some(installed) = &database.apk {
+        installed.emptied(&before, incoming, &examined, &mut gone);
+    }
     for (package, found) in incoming.iter_mut().zip(&mut examined) {
-        let certificates = certificates::bundle(&before, found, package)?;
-        match certificates.and_then(|bundle| scripts::cache(&before, package, found, &gone).map(|()| bundle)) {
-            Ok(bundle) => found.extra.extend(bundle),
+        match database.settled(&before, package, found, &gone)? {
+            Ok(made) => found.extra.extend(made),
             Err(reason) => refusals.push(package.refused(reason)),
         }
     }
     if !refusals.is_empty() {
         return Ok(Outcome::Refused(refusals));
     }
-    write(files, &before, incoming, &examined, &gone, out)
+    write(files, &before, &database, incoming, &examined, &gone, out)
+}
+
+/// The packages of an image.
+struct Database<'a> {
+    fragments: Vec<Fragment>,
+    /// Where apk has it, the database itself.
+    apk: Option<apk::Installed<'a>>,
+}
+
+impl<'a> Database<'a> {
+    /// The packages of an image, as its database or its list has them.
+    fn read(files: &'a Files) -> Result<Self, Error> {
+        let own = fragment::all(files).map_err(Error::Database)?;
+        if own.is_empty() && apk::is_there(files) {
+            let installed = apk::Installed::read(files).map_err(Error::Database)?;
+            return Ok(Self {
+                fragments: installed.fragments(),
+                apk: Some(installed),
+            });
+        }
+        let fragments = if own.is_empty() && manifest::is_there(files) {
+            manifest::all(files).map_err(Error::Database)?
+        } else {
+            own
+        };
+        Ok(Self { fragments, apk: None })
+    }
+
+    /// Learns from the image what counts as configuration, or fails in words for people.
+    fn learn(&mut self, tree: &Tree) -> Result<(), String> {
+        if let Some(installed) = &mut self.apk {
+            installed.protect(tree)?;
+            self.fragments = installed.fragments();
+        }
+        Ok(())
+    }
+
+    /// How it sums up files.
+    fn algorithm(&self) -> Algorithm {
+        if self.apk.is_some() {
+            Algorithm::Sha1
+        } else {
+            Algorithm::Md5
+        }
+    }
+
+    /// Packages whose upgrade would leave others without what they need.
+    fn unmet<F>(&self, incoming: &[Incoming<F>]) -> Vec<Refusal> {
+        let unmet = self.apk.as_ref().map(|installed| installed.unmet(incoming));
+        let refused = |(name, reason): (String, String)| {
+            let package = incoming.iter().find(|package| package.name == name)?;
+            Some(package.refused(reason))
+        };
+        unmet.into_iter().flatten().filter_map(refused).collect()
+    }
+
+    /// The files that what would run for a package would make, or why the package cannot be taken without that.
+    fn settled<F: Read + Seek>(
+        &self,
+        tree: &Tree,
+        package: &mut Incoming<F>,
+        found: &Examined<'_>,
+        gone: &BTreeSet<String>,
+    ) -> Result<Result<Option<(String, Vec<u8>)>, String>, Error> {
+        if let Some(installed) = &self.apk {
+            let trigger = installed.trigger(tree, package, found, gone);
+            return Ok(trigger.map_or(Ok(None), Err));
+        }
+        let certificates = certificates::bundle(tree, found, package)?;
+        Ok(certificates.and_then(|bundle| scripts::cache(tree, package, found, gone).map(|()| bundle)))
+    }
 }
 
 /// What becomes of a package, or why it is not taken.
 fn look<'a, F: Read + Seek>(
     before: &Tree,
     tree: &Tree,
-    fragments: &'a [Fragment],
+    database: &'a Database<'_>,
+    owners: Option<&apk::Owners>,
     package: &mut Incoming<F>,
 ) -> Result<Result<Examined<'a>, String>, Error> {
     let items = items(package)?;
-    let refusal = package.head.as_ref().and_then(|head| manifest::refusal(before, head));
+    let (name, architecture) = (&package.name, &package.architecture);
+    let refusal = package
+        .outright()
+        .or_else(|| match (&package.about, &database.apk, owners) {
+            (About::Rpm(head), ..) => manifest::refusal(before, head),
+            (About::Apk(_), Some(installed), Some(owners)) => installed.refusal(before, owners, name, &items),
+            _ => None,
+        });
     if let Some(reason) = refusal {
         return Ok(Err(reason));
     }
-    let (name, architecture) = (&package.name, &package.architecture);
+    let configuration;
+    let control = match &package.about {
+        About::Debian(control) => control,
+        About::Rpm(head) => {
+            configuration = Control::configuration(head.configuration());
+            &configuration
+        }
+        About::Apk(_) => {
+            let Some(installed) = &database.apk else {
+                return Ok(Err("the image has no database of apk".to_owned()));
+            };
+            configuration = Control::configuration(installed.protected(&items));
+            &configuration
+        }
+    };
+    let rules = Rules {
+        control,
+        beside: database.apk.as_ref().map(|_| apk::BESIDE),
+    };
     Ok(examine::examine(
         tree,
-        fragments,
+        &database.fragments,
         name,
         architecture,
-        &package.control,
+        &rules,
         items,
     ))
 }
@@ -173,12 +304,12 @@ fn look<'a, F: Read + Seek>(
 fn write<F: Read + Seek>(
     files: &Files,
     before: &Tree,
+    database: &Database<'_>,
     incoming: &mut [Incoming<F>],
     examined: &[Examined<'_>],
     gone: &BTreeSet<String>,
     out: &mut impl Write,
 ) -> Result<Outcome, Error> {
-    let is_listed = incoming.iter().all(|package| package.head.is_some());
     let mut writer = Writer::new(out, before);
     let mut notes = Vec::new();
     for (package, found) in incoming.iter_mut().zip(examined) {
@@ -187,26 +318,53 @@ fn write<F: Read + Seek>(
     }
     writer.whiteouts(gone).map_err(Error::Write)?;
     for found in examined {
-        let database = if is_listed { vec![] } else { found.database() };
-        for (path, bytes) in found.extra.iter().chain(&database) {
+        let own = if database.fragments.iter().any(|one| one.is_listed) {
+            vec![]
+        } else {
+            found.database()
+        };
+        for (path, bytes) in found.extra.iter().chain(&own) {
             writer.made(path, bytes, found.newest).map_err(Error::Write)?;
         }
     }
-    if is_listed {
-        let newest = examined.iter().map(|found| found.newest).max().unwrap_or(0);
-        let new = incoming
-            .iter()
-            .filter_map(|one| Some((one.architecture.as_str(), one.head.as_deref()?)));
-        let lists = manifest::renewed(files, &new.collect::<Vec<_>>()).map_err(Error::Database)?;
-        for (path, bytes) in lists {
-            writer.made(&path, &bytes, newest).map_err(Error::Write)?;
+    let lists = match &database.apk {
+        Some(installed) => vec![installed.renewed(incoming, examined)],
+        None => {
+            let new = incoming.iter().filter_map(|one| match &one.about {
+                About::Rpm(head) => Some((one.architecture.as_str(), &**head)),
+                _ => None,
+            });
+            let new: Vec<_> = new.collect();
+            if new.is_empty() {
+                vec![]
+            } else {
+                manifest::renewed(files, &new).map_err(Error::Database)?
+            }
         }
+    };
+    let newest = examined.iter().map(|found| found.newest).max().unwrap_or(0);
+    for (path, bytes) in lists {
+        writer.made(&path, &bytes, newest).map_err(Error::Write)?;
     }
     writer.finish().map_err(Error::Write)?;
     Ok(Outcome::Layer { notes })
 }
 
 impl<F> Incoming<F> {
+    /// Why it cannot be taken in any image.
+    fn outright(&self) -> Option<String> {
+        match &self.about {
+            About::Debian(control) => scripts::refusal(&self.name, control),
+            About::Rpm(_) => None,
+            About::Apk(head) => apk::refusal(head),
+        }
+    }
+
+    /// Whether it is a newer version of this.
+    fn is(&self, fragment: &Fragment) -> bool {
+        fragment.name == self.name && fragment.architecture == self.architecture
+    }
+
     fn refused(&self, reason: String) -> Refusal {
         Refusal {
             name: self.name.clone(),
@@ -216,19 +374,11 @@ impl<F> Incoming<F> {
     }
 }
 
-/// The packages of an image, as its database or its list has them.
-fn fragments(files: &Files) -> Result<Vec<Fragment>, Error> {
-    let own = fragment::all(files).map_err(Error::Database)?;
-    if own.is_empty() && manifest::is_there(files) {
-        return manifest::all(files).map_err(Error::Database);
-    }
-    Ok(own)
-}
-
 /// What the old versions had, the new ones have not, and no other package has either: by the place where it is.
-fn leftovers(tree: &Tree, fragments: &[Fragment], examined: &[Examined<'_>]) -> BTreeSet<String> {
+fn leftovers(tree: &Tree, database: &Database<'_>, examined: &[Examined<'_>]) -> BTreeSet<String> {
     let mut owned: BTreeSet<&str> = BTreeSet::new();
-    let places: Vec<String> = fragments
+    let places: Vec<String> = database
+        .fragments
         .iter()
         .filter(|fragment| !examined.iter().any(|found| std::ptr::eq(found.fragment, *fragment)))
         .flat_map(|fragment| fragment.sums.iter().flatten())
@@ -238,24 +388,36 @@ fn leftovers(tree: &Tree, fragments: &[Fragment], examined: &[Examined<'_>]) -> 
     for found in examined {
         owned.extend(found.shipped.iter().map(String::as_str));
     }
-    let (mut gone, links) = (BTreeSet::new(), tree.links_beside());
-    for path in examined
-        .iter()
-        .flat_map(|found| found.fragment.sums.iter().flatten())
-        .map(|(path, _)| path)
-    {
+    // Links beside a file, such as those of shared libraries, were the old version's, too, where its list names files only.
+    let links = match database.apk {
+        Some(_) => BTreeMap::new(),
+        None => tree.links_beside(),
+    };
+    let mut gone = BTreeSet::new();
+    for (path, sum) in examined.iter().flat_map(|found| found.fragment.sums.iter().flatten()) {
         let Some(place) = tree.place(path).filter(|place| !owned.contains(place.as_str())) else {
             continue;
         };
         if !matches!(tree.get(&place), Some(Leaf::File(_) | Leaf::Symlink(_))) {
             continue;
         }
-        // Links beside it, such as those of shared libraries, were the old version's, too: their list names files only.
+        let keeps = |installed: &apk::Installed<'_>| installed.keeps(tree, path, &place, sum);
+        if database.apk.as_ref().is_some_and(keeps) {
+            continue;
+        }
         let links = links.get(&place).into_iter().flatten();
         gone.extend(links.filter(|link| !owned.contains(link.as_str())).cloned());
         gone.insert(place);
     }
     gone
+}
+
+/// What an upgrade does with configuration.
+struct Rules<'a> {
+    /// What the package says about itself.
+    control: &'a Control,
+    /// What is put behind the name of a new file that lies beside one that somebody has changed; nothing where it stays away.
+    beside: Option<&'static str>,
 }
 
 /// An entry of a package's tar.
@@ -281,7 +443,11 @@ fn limits() -> Limits {
 
 /// The entries of a package's tar, in order.
 fn items<F: Read + Seek>(package: &mut Incoming<F>) -> Result<Vec<Item>, Error> {
-    examine::items(&mut package.data).map_err(|source| Error::Data {
+    let algorithm = match package.about {
+        About::Apk(_) => Algorithm::Sha1,
+        About::Debian(_) | About::Rpm(_) => Algorithm::Md5,
+    };
+    examine::items(&mut package.data, algorithm).map_err(|source| Error::Data {
         package: package.name.clone(),
         source,
     })
@@ -296,7 +462,7 @@ fn archive<F: Read + Seek>(data: &mut F) -> Result<Archive<BufReader<&mut F>>, l
 /// A sum as Debian writes it.
 fn hex(sum: &Sum) -> String {
     use std::fmt::Write as _;
-    sum.iter().fold(String::with_capacity(32), |mut text, byte| {
+    sum.bytes().iter().fold(String::with_capacity(40), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

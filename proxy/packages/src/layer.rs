@@ -17,6 +17,7 @@ mod pattern;
 pub(crate) mod pax;
 mod read;
 mod stored;
+pub(crate) mod sum;
 pub(crate) mod tree;
 mod wanted;
 
@@ -31,6 +32,7 @@ pub use pattern::Pattern;
 pub(crate) use pattern::{DotnetDeps, NodePackage};
 pub use read::read;
 pub use stored::StoredError;
+pub use sum::Algorithm;
 pub use tree::{LayerTree, Tree, Watch};
 pub use wanted::Wanted;
 pub(crate) use wanted::{PROGRAMS, TOOLS};

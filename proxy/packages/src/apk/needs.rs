@@ -156,8 +156,8 @@ fn providers<'n, 'a>(
     found
 }
 
-/// Dependencies, as an index has them.
-fn words(text: &str) -> Option<Vec<Constraint>> {
+/// Dependencies, as an index and a database have them; nothing when they are malformed.
+pub(crate) fn words(text: &str) -> Option<Vec<Constraint>> {
     world::parse("dependencies", text.as_bytes()).ok()
 }
 

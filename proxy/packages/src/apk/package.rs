@@ -1,7 +1,8 @@
 //! The file of a package, of version 2 (`.apk` as gzip members: signatures, control, data) or 3 (`.apk` as ADB blocks): whether it is
-//! the one that an index describes. Everything that apk installs from it is checked, without keys: the index vouches for it.
+//! the one that an index describes, and what is in one of version 2. Everything that apk installs from it is checked, without keys: the
+//! index vouches for it.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,18 @@ use super::adb::{self, Values};
 const MAX_SIGNATURES: usize = 16;
 /// The largest control part once it is unpacked, in bytes: package information and scripts.
 const MAX_CONTROL: u64 = 16 << 20;
+/// The largest tar of a package's files, unpacked; those of the largest packages of distributions have some gigabytes.
+const MAX_DATA: u64 = 4 << 30;
+/// The scripts that apk knows. Others are not run.
+const SCRIPTS: [&str; 7] = [
+    "pre-install",
+    "post-install",
+    "pre-deinstall",
+    "post-deinstall",
+    "pre-upgrade",
+    "post-upgrade",
+    "trigger",
+];
 /// The largest list of a package's files in version 3, in bytes.
 const MAX_VALUES: usize = 64 << 20;
 
@@ -29,6 +42,57 @@ pub enum PackageError {
     /// It is another package, or was changed.
     #[error("{0}")]
     Other(&'static str),
+    /// It is of version 3, where it has to be of version 2.
+    #[error("it is of version 3, which only apk installs")]
+    Version3,
+    /// What was unpacked cannot be kept.
+    #[error("its files cannot be written")]
+    Write(#[source] io::Error),
+}
+
+/// What a package of version 2 says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The fields of its `.PKGINFO`, in their order.
+    fields: Vec<(String, String)>,
+    /// Its scripts: what they are for, such as `post-upgrade`, and their text.
+    pub scripts: Vec<(String, Vec<u8>)>,
+    /// The checksum that its index knows it by.
+    pub checksum: String,
+    /// The size of its file in bytes.
+    pub size: u64,
+}
+
+impl Head {
+    /// What a `.PKGINFO` says.
+    #[must_use]
+    pub fn new(information: &str) -> Self {
+        Self {
+            fields: Self::parse(information),
+            ..Self::default()
+        }
+    }
+
+    /// The last value of a field, for that is the one that counts.
+    #[must_use]
+    pub fn field(&self, key: &str) -> Option<&str> {
+        let mine = self.fields.iter().rev().find(|(known, _)| known == key);
+        mine.map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a field.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        let mine = self.fields.iter().filter(move |(known, _)| known == key);
+        mine.map(|(_, value)| value.as_str())
+    }
+
+    fn parse(information: &str) -> Vec<(String, String)> {
+        let lines = information.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| line.split_once(" = "));
+        pairs
+            .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+            .collect()
+    }
 }
 
 /// Checks that a file is the package with this name, version and `checksum` (`Q1` or `Q2` with base64, as an index has it).
@@ -40,8 +104,32 @@ pub fn check(mut reader: impl BufRead, name: &str, version: &str, checksum: &str
     if reader.fill_buf()?.starts_with(b"ADB") {
         check_adb(reader, name, version, &wanted)
     } else {
-        check_gzip(reader, name, version, &wanted)
+        read_gzip(reader, name, version, &wanted, None)?;
+        Ok(())
     }
+}
+
+/// Checks the same of a package of version 2, and reads it. The tar of its files goes to `data`, unpacked, at most 4 GiB of it; when this
+/// fails, what is there is not to be used.
+///
+/// # Errors
+/// [`PackageError`].
+pub fn unpack(
+    mut reader: impl BufRead,
+    name: &str,
+    version: &str,
+    checksum: &str,
+    data: &mut impl Write,
+) -> Result<Head, PackageError> {
+    let wanted = wanted(checksum).ok_or(PackageError::Other("its index has no checksum that is known here"))?;
+    if reader.fill_buf()?.starts_with(b"ADB") {
+        return Err(PackageError::Version3);
+    }
+    let head = read_gzip(reader, name, version, &wanted, Some(data))?;
+    Ok(Head {
+        checksum: checksum.to_owned(),
+        ..head
+    })
 }
 
 fn wanted(checksum: &str) -> Option<Vec<u8>> {
@@ -55,7 +143,13 @@ const NAMED: PackageError = PackageError::Other("it has another name or version 
 const DATA: PackageError = PackageError::Other("its files are not those that it lists");
 
 /// Version 2: the checksum is that of the control part, and the control part has that of the data.
-fn check_gzip(reader: impl BufRead, name: &str, version: &str, wanted: &[u8]) -> Result<(), PackageError> {
+fn read_gzip(
+    reader: impl BufRead,
+    name: &str,
+    version: &str,
+    wanted: &[u8],
+    data: Option<&mut dyn Write>,
+) -> Result<Head, PackageError> {
     let mut reader = Hashed::new(reader);
     for _ in 0..=MAX_SIGNATURES {
         reader.restart();
@@ -74,19 +168,24 @@ fn check_gzip(reader: impl BufRead, name: &str, version: &str, wanted: &[u8]) ->
         if found.as_ref() != wanted {
             return Err(OTHER);
         }
-        let information = information(&control)?;
-        let field = |key: &str| {
-            let mut lines = information.lines().filter_map(|line| line.split_once(" = "));
-            lines.find(|(known, _)| *known == key).map(|(_, value)| value.trim())
-        };
-        if field("pkgname") != Some(name) || field("pkgver") != Some(version) {
+        let mut head = control_part(&control)?;
+        if head.field("pkgname") != Some(name) || head.field("pkgver") != Some(version) {
             return Err(NAMED);
         }
-        let listed = field("datahash").ok_or(PackageError::Format("it does not say what its files are"))?;
-        io::copy(&mut reader, &mut io::sink())?;
+        let is_unpacked = data.is_some();
+        if let Some(data) = data {
+            inflate(&mut reader, data)?;
+        }
+        // apk takes one member only.
+        if io::copy(&mut reader, &mut io::sink())? > 0 && is_unpacked {
+            return Err(PackageError::Format("there is more behind its files"));
+        }
+        head.size = reader.all;
         let (_, data) = reader.restart();
+        let listed = head.field("datahash");
+        let listed = listed.ok_or(PackageError::Format("it does not say what its files are"))?;
         return if hex(data.as_ref()) == listed {
-            Ok(())
+            Ok(head)
         } else {
             Err(DATA)
         };
@@ -94,17 +193,44 @@ fn check_gzip(reader: impl BufRead, name: &str, version: &str, wanted: &[u8]) ->
     Err(PackageError::Format("it has too many signatures"))
 }
 
-/// The text of `.PKGINFO`.
-fn information(control: &[u8]) -> Result<String, PackageError> {
-    for entry in tar::Archive::new(control).entries()? {
-        let mut entry = entry?;
-        if *entry.path_bytes() == *b".PKGINFO" {
-            let mut text = Vec::new();
-            entry.read_to_end(&mut text)?;
-            return Ok(String::from_utf8_lossy(&text).into_owned());
+/// Unpacks the tar of a package's files.
+fn inflate(reader: impl BufRead, data: &mut dyn Write) -> Result<(), PackageError> {
+    let mut tar = GzDecoder::new(reader).take(MAX_DATA + 1);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = tar.read(&mut buffer)?;
+        match buffer.get(..read) {
+            Some([]) | None => break,
+            Some(taken) => data.write_all(taken).map_err(PackageError::Write)?,
         }
     }
-    Err(PackageError::Format("it has no .PKGINFO"))
+    if tar.limit() == 0 {
+        return Err(PackageError::Format("its files are too large"));
+    }
+    Ok(())
+}
+
+/// `.PKGINFO` and the scripts.
+fn control_part(control: &[u8]) -> Result<Head, PackageError> {
+    let (mut head, mut has_information) = (Head::default(), false);
+    for entry in tar::Archive::new(control).entries()? {
+        let mut entry = entry?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let mut content = Vec::new();
+        if path == ".PKGINFO" && !has_information {
+            entry.read_to_end(&mut content)?;
+            head.fields = Head::parse(&String::from_utf8_lossy(&content));
+            has_information = true;
+        } else if let Some(kind) = path.strip_prefix('.').filter(|kind| SCRIPTS.contains(kind)) {
+            entry.read_to_end(&mut content)?;
+            head.scripts.push((kind.to_owned(), content));
+        }
+    }
+    if has_information {
+        Ok(head)
+    } else {
+        Err(PackageError::Format("it has no .PKGINFO"))
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -114,6 +240,8 @@ fn hex(bytes: &[u8]) -> String {
 /// A reader that hashes what is taken from it, and no more: what it has read ahead belongs to the next part.
 struct Hashed<R> {
     inner: R,
+    /// How many bytes were taken in all.
+    all: u64,
     sha1: Context,
     sha256: Context,
 }
@@ -122,6 +250,7 @@ impl<R: BufRead> Hashed<R> {
     fn new(inner: R) -> Self {
         Self {
             inner,
+            all: 0,
             sha1: Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY),
             sha256: Context::new(&digest::SHA256),
         }
@@ -154,6 +283,7 @@ impl<R: BufRead> BufRead for Hashed<R> {
             let taken = buffer.get(..amount).unwrap_or(buffer);
             self.sha1.update(taken);
             self.sha256.update(taken);
+            self.all = self.all.saturating_add(taken.len() as u64);
         }
         self.inner.consume(amount);
     }

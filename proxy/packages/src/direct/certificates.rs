@@ -5,10 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek};
 
-use md5::{Digest as _, Md5};
-
 use super::{Error, Examined, Incoming, Sums, archive};
-use crate::layer::tree::{Leaf, Sum};
+use crate::layer::sum::{Algorithm, Sum};
+use crate::layer::tree::Leaf;
 use crate::layer::{Tree, path};
 
 /// The package.
@@ -147,5 +146,5 @@ fn ended(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn sum(bytes: &[u8]) -> Sum {
-    Md5::digest(bytes).into()
+    Algorithm::Md5.sum(bytes)
 }

@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{Read, Seek};
 
-use md5::{Digest as _, Md5};
 use tar::EntryType;
 
 use super::fragment::Fragment;
-use super::{FRAGMENTS, Item, Sums, archive, hex, scripts};
+use super::{FRAGMENTS, Item, Rules, Sums, archive, hex};
 use crate::deb::Control;
 use crate::layer::archive::Member;
 use crate::layer::normalise::mtime;
 use crate::layer::path::{self, WHITEOUT};
-use crate::layer::tree::{FileFacts, Hashing, Leaf, Metadata};
-use crate::layer::{Error, Tree};
+use crate::layer::sum::Hashing;
+use crate::layer::tree::{FileFacts, Leaf, Metadata};
+use crate::layer::{Algorithm, Error, Tree};
 
 /// Folders that images drop to be small: what an image lacks there stays away.
 const SPARE: [&str; 10] = [
@@ -96,7 +96,7 @@ impl Examined<'_> {
 }
 
 /// The entries of a package's tar, in order, files with their sums.
-pub(super) fn items<F: Read + Seek>(data: &mut F) -> Result<Vec<Item>, Error> {
+pub(super) fn items<F: Read + Seek>(data: &mut F, algorithm: Algorithm) -> Result<Vec<Item>, Error> {
     let limits = super::limits();
     let mut archive = archive(data)?;
     let (mut items, mut bytes) = (Vec::new(), 0_u64);
@@ -108,9 +108,9 @@ pub(super) fn items<F: Read + Seek>(data: &mut F) -> Result<Vec<Item>, Error> {
         }
         let mut item = item(&member);
         if is_file(item.kind) {
-            let mut hasher = Hashing(Md5::new());
-            archive.copy_content(&mut hasher)?;
-            item.facts.sum = Some(hasher.0.finalize().into());
+            let mut hashing = Hashing::new(algorithm);
+            archive.copy_content(&mut hashing)?;
+            item.facts.sum = Some(hashing.finish());
         }
         items.push(item);
     }
@@ -175,17 +175,15 @@ pub(super) fn examine<'a>(
     fragments: &'a [Fragment],
     name: &str,
     architecture: &str,
-    control: &Control,
+    rules: &Rules<'_>,
     items: Vec<Item>,
 ) -> Result<Examined<'a>, String> {
-    if let Some(reason) = scripts::refusal(name, control) {
-        return Err(reason);
-    }
+    let control = rules.control;
     let fragment = its_own(fragments, name, architecture)?;
     if let Some(trouble) = items.iter().find_map(|item| item.trouble) {
         return Err(trouble.to_owned());
     }
-    let mut judge = Judge::new(tree, fragment, control, &items);
+    let mut judge = Judge::new(tree, fragment, rules, &items);
     judge.folders(&items)?;
     judge.files(&items)?;
     judge.symlinks(&items)?;
@@ -250,6 +248,16 @@ fn sums(tree: &Tree, control: &Control, items: &[Item], decisions: &[Decision]) 
     (sums, conffiles)
 }
 
+/// What an image has in place of a conffile.
+enum Conffile {
+    /// What the new version has.
+    Same,
+    /// What the old version had.
+    Untouched,
+    /// Something else.
+    Changed,
+}
+
 /// Decides entry by entry.
 struct Judge<'a, 'i> {
     tree: &'a Tree,
@@ -259,6 +267,7 @@ struct Judge<'a, 'i> {
     /// Folders whose content this image has dropped.
     emptied: HashSet<&'a str>,
     conffiles: HashSet<&'i str>,
+    beside: Option<&'static str>,
     /// Files that hard links share: a layer cannot link to what only the layers below have.
     shared: HashSet<&'i str>,
     decisions: Vec<Decision>,
@@ -269,7 +278,7 @@ struct Judge<'a, 'i> {
 }
 
 impl<'a, 'i> Judge<'a, 'i> {
-    fn new(tree: &'a Tree, fragment: &'a Fragment, control: &'i Control, items: &'i [Item]) -> Self {
+    fn new(tree: &'a Tree, fragment: &'a Fragment, rules: &Rules<'i>, items: &'i [Item]) -> Self {
         let links = items.iter().filter(|item| item.kind.is_hard_link());
         let (whole, emptied) = found(tree, fragment);
         Self {
@@ -277,7 +286,8 @@ impl<'a, 'i> Judge<'a, 'i> {
             emptied,
             tree,
             fragment,
-            conffiles: control.conffiles.iter().map(String::as_str).collect(),
+            conffiles: rules.control.conffiles.iter().map(String::as_str).collect(),
+            beside: rules.beside,
             shared: links.map(|item| item.link.as_str()).collect(),
             decisions: vec![Decision::Skip; items.len()],
             written: BTreeSet::new(),
@@ -308,8 +318,16 @@ impl<'a, 'i> Judge<'a, 'i> {
             self.shipped.insert(place.clone());
             let is_written = match self.tree.get(&place) {
                 _ if self.tree.is_directory(&place) => return Err(format!("the image has a folder at /{place}")),
-                Some(Leaf::File(facts)) if self.conffiles.contains(&*item.path) => self.replaces_conffile(item, facts),
-                Some(_) if self.conffiles.contains(&*item.path) => false,
+                Some(leaf) if self.conffiles.contains(&*item.path) => match self.conffile(item, leaf) {
+                    Conffile::Same => false,
+                    Conffile::Untouched => true,
+                    Conffile::Changed => {
+                        if let Some(beside) = self.beside {
+                            self.write(number, format!("{place}{beside}"));
+                        }
+                        false
+                    }
+                },
                 Some(Leaf::File(facts)) => self.shared.contains(&*item.path) || !is_same(facts, &item.facts),
                 Some(_) => true,
                 None if self.conffiles.contains(&*item.path) => self.is_new_conffile(item),
@@ -323,16 +341,22 @@ impl<'a, 'i> Judge<'a, 'i> {
     }
 
     /// A conffile is replaced only when it is as the old version brought it.
-    fn replaces_conffile(&mut self, item: &Item, facts: &FileFacts) -> bool {
-        if facts.sum.is_some() && facts.sum == item.facts.sum {
-            return false;
+    fn conffile(&mut self, item: &Item, leaf: &Leaf) -> Conffile {
+        let sum = match leaf {
+            Leaf::File(facts) => facts.sum,
+            _ => None,
+        };
+        if sum.is_some() && sum == item.facts.sum {
+            return Conffile::Same;
         }
         let original = self.fragment.conffiles.as_ref().and_then(|known| known.get(&item.path));
-        let is_untouched = original.is_some() && original == facts.sum.as_ref();
-        if !is_untouched {
+        if original.is_some() && original == sum.as_ref() {
+            return Conffile::Untouched;
+        }
+        if matches!(leaf, Leaf::File(_)) {
             self.notes.push(format!("/{} stays as the image has it", item.path));
         }
-        is_untouched
+        Conffile::Changed
     }
 
     /// Whether a conffile that the image lacks is new with this version; else somebody has removed it.

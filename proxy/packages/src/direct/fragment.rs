@@ -33,6 +33,8 @@ pub(super) struct Fragment {
     pub(super) architecture: String,
     /// Whether the file holds more than this package.
     pub(super) is_shared: bool,
+    /// Whether the file is written anew as a whole.
+    pub(super) is_listed: bool,
     stanza: Vec<u8>,
     /// The file of sums, if there is one.
     pub(super) sums: Option<Sums>,
@@ -54,6 +56,7 @@ pub(super) fn all(files: &Files) -> Result<Vec<Fragment>, Error> {
             name: value("Package"),
             architecture: value("Architecture"),
             is_shared: fields.iter().filter(|field| is_named(field, "Package")).count() > 1,
+            is_listed: false,
             stanza: stanza.to_vec(),
             sums: sums.map(|text| read_sums(text)),
             conffiles: field(&fields, "Conffiles").map(read_conffiles),
@@ -66,16 +69,26 @@ pub(super) fn all(files: &Files) -> Result<Vec<Fragment>, Error> {
 const SUMS: &str = ".md5sums";
 
 impl Fragment {
-    /// A package of a list that tells neither files nor conffiles.
+    /// A package of a list of packages, which tells neither files nor conffiles.
     pub(super) fn listed(path: &str, name: String, architecture: String) -> Self {
         Self {
             path: path.to_owned(),
             name,
             architecture,
             is_shared: false,
+            is_listed: true,
             stanza: Vec::new(),
             sums: None,
             conffiles: None,
+        }
+    }
+
+    /// The same with its files, and those of them that are configuration.
+    pub(super) fn with_files(self, sums: Sums, conffiles: Sums) -> Self {
+        Self {
+            sums: Some(sums),
+            conffiles: Some(conffiles),
+            ..self
         }
     }
 
@@ -198,5 +211,5 @@ fn sum_of(text: &str) -> Option<Sum> {
     for (at, byte) in sum.iter_mut().enumerate() {
         *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
     }
-    Some(sum)
+    Some(Sum::Md5(sum))
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Examined, Incoming};
+use super::{About, Examined, Incoming};
 use crate::deb::Control;
 use crate::layer::Tree;
 use crate::layer::tree::Leaf;
@@ -70,7 +70,10 @@ pub(super) fn cache<F>(
 ) -> Result<(), String> {
     const CACHE: &str = "etc/ld.so.cache";
     let has_cache = tree.place(CACHE).is_some_and(|place| tree.get(&place).is_some());
-    if !has_cache || !package.control.triggers.iter().any(|line| is_ldconfig(line)) {
+    let About::Debian(control) = &package.about else {
+        return Ok(());
+    };
+    if !has_cache || !control.triggers.iter().any(|line| is_ldconfig(line)) {
         return Ok(());
     }
     let is_library = |path: &str| path.rsplit('/').next().is_some_and(|name| name.contains(".so"));

@@ -10,6 +10,7 @@ use tar::EntryType;
 
 use super::*;
 
+mod apk;
 mod scene;
 
 use scene::{Scene, Tar, listing, md5, text};

@@ -173,8 +173,17 @@ fn placed(header: &Header, records: &[Record], path: &str, link: &str, size: u64
         path: path.as_bytes().to_vec(),
         link: link.as_bytes().to_vec(),
         size,
-        records: records.iter().filter(|record| record.key != b"size").cloned().collect(),
+        records: records
+            .iter()
+            .filter(|record| is_written(&record.key))
+            .cloned()
+            .collect(),
     }
+}
+
+/// Records of a package's entry that are an image's, too: apk has sums there.
+fn is_written(key: &[u8]) -> bool {
+    key != b"size" && !key.starts_with(b"APK-TOOLS.")
 }
 
 fn header(kind: EntryType, mode: u32, mtime: u64) -> Header {

@@ -2,11 +2,10 @@
 //! without a file system to write to. Layers are laid over one another as clients do it, links followed inside the root.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use md5::{Digest as _, Md5};
 use tar::{EntryType, Header};
 
 use crate::layer::archive::{Archive, Member};
@@ -14,6 +13,7 @@ use crate::layer::compression::unpack;
 use crate::layer::links;
 use crate::layer::path::{self, OPAQUE, WHITEOUT};
 use crate::layer::pax::Record;
+use crate::layer::sum::{Algorithm, Hashing, Sum};
 use crate::layer::{Compression, Error, Limits};
 
 /// The most paths of an image that are taken.
@@ -23,18 +23,26 @@ const MAX_PATH_BYTES: u64 = 128 * 1024 * 1024;
 /// The largest file whose content is kept, in bytes.
 const MAX_CONTENT: u64 = 4 * 1024 * 1024;
 
-/// An MD5, as Debian notes it for the files of packages. It finds changes, and protects from nobody.
-pub(crate) type Sum = [u8; 16];
-
 /// Which files are looked into.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
+    algorithm: Algorithm,
     /// By path without a leading `usr/`: the same file may be named with and without.
     sums: HashSet<String>,
     contents: HashSet<String>,
+    folders: HashSet<String>,
 }
 
 impl Watch {
+    /// One that takes sums by an algorithm, and looks into nothing yet.
+    #[must_use]
+    pub fn by(algorithm: Algorithm) -> Self {
+        Self {
+            algorithm,
+            ..Self::default()
+        }
+    }
+
     /// Also takes the sum of the file at a path, wherever links lead there.
     pub fn sum(&mut self, path: &str) {
         self.sums.insert(short(&path::clean(path)).to_owned());
@@ -44,6 +52,15 @@ impl Watch {
     pub fn content(&mut self, path: &str) {
         self.contents.insert(path::clean(path));
         self.sum(path);
+    }
+
+    /// Also keeps the content of the files directly in a folder.
+    pub fn folder(&mut self, path: &str) {
+        self.folders.insert(path::clean(path));
+    }
+
+    fn is_listed(&self, path: &str) -> bool {
+        self.folders.contains(path::split(path).0)
     }
 }
 
@@ -153,20 +170,21 @@ fn facts<R: io::BufRead>(
     path: &str,
     watch: &Watch,
 ) -> Result<FileFacts, Error> {
-    if !watch.sums.contains(short(path)) {
+    let is_listed = watch.is_listed(path);
+    if !is_listed && !watch.sums.contains(short(path)) {
         return Ok(FileFacts::default());
     }
     let metadata = Some(metadata(member));
-    if watch.contents.contains(path) && member.size <= MAX_CONTENT {
+    if (is_listed || watch.contents.contains(path)) && member.size <= MAX_CONTENT {
         let content = archive.read_content(MAX_CONTENT)?.unwrap_or_default();
-        let sum = Some(Md5::digest(&content).into());
+        let sum = Some(watch.algorithm.sum(&content));
         let content = Some(content.into());
         return Ok(FileFacts { sum, content, metadata });
     }
-    let mut hasher = Hashing(Md5::new());
-    archive.copy_content(&mut hasher)?;
+    let mut hashing = Hashing::new(watch.algorithm);
+    archive.copy_content(&mut hashing)?;
     Ok(FileFacts {
-        sum: Some(hasher.0.finalize().into()),
+        sum: Some(hashing.finish()),
         content: None,
         metadata,
     })
@@ -177,20 +195,6 @@ fn metadata(member: &Member) -> Arc<Metadata> {
         header: member.header.clone(),
         records: member.records.clone(),
     })
-}
-
-/// Hashes what is written to it.
-pub(crate) struct Hashing(pub(crate) Md5);
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Tree {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use md5::{Digest as _, Md5};
 use tar::EntryType;
 
 use super::super::*;
 use crate::deb;
 use crate::deb::tests::Deb;
+use crate::layer::sum::Algorithm;
 use crate::layer::{Compression, LayerTree, Wanted, merge};
 
 /// A tar of a test.
@@ -53,6 +53,26 @@ impl Tar {
         self
     }
 
+    /// With the sums that apk wants of each entry of a package.
+    pub(super) fn summed(mut self) -> Self {
+        for (header, records, content) in &mut self.0 {
+            let link = header
+                .link_name_bytes()
+                .map(std::borrow::Cow::into_owned)
+                .unwrap_or_default();
+            let what = match header.entry_type() {
+                EntryType::Regular => &content[..],
+                EntryType::Symlink => &link[..],
+                _ => continue,
+            };
+            records.push((
+                "APK-TOOLS.checksum.SHA1".to_owned(),
+                hex(&Algorithm::Sha1.sum(what)).into_bytes(),
+            ));
+        }
+        self
+    }
+
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (header, records, content) in &self.0 {
@@ -67,7 +87,7 @@ impl Tar {
 }
 
 pub(super) fn md5(content: &str) -> String {
-    hex(&Md5::digest(content).into())
+    hex(&Algorithm::Md5.sum(content.as_bytes()))
 }
 
 /// What a layer has: by path the kind, mode, target or content.
@@ -76,6 +96,8 @@ pub(super) type Listing = BTreeMap<String, (EntryType, u32, String)>;
 pub(super) struct Scene {
     image: Tar,
     pub(super) debs: Vec<(String, Deb)>,
+    /// Packages of apk: name, what they say about themselves, their files.
+    apks: Vec<(String, tool::Head, Tar)>,
 }
 
 impl Scene {
@@ -83,7 +105,25 @@ impl Scene {
         Self {
             image,
             debs: Vec::new(),
+            apks: Vec::new(),
         }
+    }
+
+    /// A package of apk, whose `.PKGINFO` says more.
+    pub(super) fn apk(mut self, name: &str, version: &str, data: Tar, more: &str) -> Self {
+        let mut head = tool::Head::new(&format!(
+            "pkgname = {name}\npkgver = {version}\narch = x86_64\nsize = 7\n{more}"
+        ));
+        head.checksum = "Q1bmV3bmV3bmV3bmV3bmV3bmV3bmU=".to_owned();
+        self.apks.push((name.to_owned(), head, data));
+        self
+    }
+
+    /// The last one has a script.
+    pub(super) fn script(mut self, kind: &str) -> Self {
+        let (_, head, _) = self.apks.last_mut().unwrap();
+        head.scripts.push((kind.to_owned(), b"#!/bin/sh\n".to_vec()));
+        self
     }
 
     pub(super) fn deb(mut self, name: &str, version: &str, data: Tar, control: &[(&str, &str)]) -> Self {
@@ -98,11 +138,13 @@ impl Scene {
     }
 
     pub(super) fn run(&self) -> Result<(Outcome, Vec<u8>), Error> {
-        let image = self.image.bytes();
-        let limits = Limits::default();
-        let read = layer::read(&image[..], Compression::None, &Wanted::packages(), &limits).unwrap();
-        let files = merge([&read]);
-        let mut incoming: Vec<_> = self
+        let apks = self.apks.iter().map(|(name, head, data)| Incoming {
+            name: name.clone(),
+            architecture: "x86_64".to_owned(),
+            about: About::Apk(Box::new(head.clone())),
+            data: Cursor::new(data.bytes()),
+        });
+        let incoming: Vec<_> = self
             .debs
             .iter()
             .map(|(name, deb)| {
@@ -111,19 +153,13 @@ impl Scene {
                 Incoming {
                     name: name.clone(),
                     architecture: "amd64".to_owned(),
-                    control,
-                    head: None,
+                    about: About::Debian(control),
                     data: Cursor::new(data),
                 }
             })
+            .chain(apks)
             .collect();
-        let watch = watch(&files, &mut incoming)?;
-        let mut tree = Tree::default();
-        tree.apply(LayerTree::read(&image[..], &watch, &limits).unwrap())
-            .unwrap();
-        let mut out = Vec::new();
-        let outcome = compose(&files, tree, &mut incoming, &mut out)?;
-        Ok((outcome, out))
+        over(&self.image.bytes(), incoming).unwrap()
     }
 
     #[track_caller]
@@ -141,6 +177,35 @@ impl Scene {
             Outcome::Layer { .. } => panic!("taken"),
         }
     }
+}
+
+/// What packages over an image come to; nothing where that is no image.
+fn over(image: &[u8], mut incoming: Vec<Incoming<Cursor<Vec<u8>>>>) -> Option<Result<(Outcome, Vec<u8>), Error>> {
+    let limits = Limits::default();
+    let read = layer::read(image, Compression::None, &Wanted::packages(), &limits).ok()?;
+    let files = merge([&read]);
+    let mut composed = || {
+        let watch = watch(&files, &mut incoming)?;
+        let mut tree = Tree::default();
+        let layer = LayerTree::read(image, &watch, &limits).map_err(Error::Database)?;
+        tree.apply(layer).map_err(Error::Database)?;
+        let mut out = Vec::new();
+        let outcome = compose(&files, tree, &mut incoming, &mut out)?;
+        Ok((outcome, out))
+    };
+    Some(composed())
+}
+
+/// The same of one package of apk, whatever its tar is.
+pub(super) fn apk_over(image: &[u8], name: &str, data: Vec<u8>) {
+    let head = tool::Head::new(&format!("pkgname = {name}\npkgver = 2-r0\narch = x86_64\n"));
+    let package = Incoming {
+        name: name.to_owned(),
+        architecture: "x86_64".to_owned(),
+        about: About::Apk(Box::new(head)),
+        data: Cursor::new(data),
+    };
+    let _ = over(image, vec![package]);
 }
 
 pub(super) fn listing(bytes: &[u8]) -> Listing {

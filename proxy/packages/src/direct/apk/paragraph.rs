@@ -1,0 +1,213 @@
+//! A package's paragraph in apk's database (apk-v2(5), "installed"): read, and made anew for the version that takes its place.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tar::Header;
+
+use super::super::{Item, Sums};
+use crate::apk::Head;
+use crate::layer::path;
+use crate::layer::sum::{Algorithm, Sum};
+use crate::version::{Family, Version};
+
+/// What no file has.
+const NO_SUM: Sum = Sum::Sha1([0; 20]);
+/// Modes that the database does not name.
+pub(super) const MODE_OF_FOLDER: u32 = 0o755;
+const MODE_OF_FILE: u32 = 0o644;
+
+/// A package in it.
+pub(super) struct Paragraph<'a> {
+    /// As it is written, without the empty line behind it.
+    pub(super) text: &'a [u8],
+    pub(super) name: String,
+    pub(super) architecture: String,
+    pub(super) checksum: String,
+    pub(super) version: Option<Version>,
+    pub(super) depends: String,
+    pub(super) provides: String,
+    /// Why apk alone may replace it.
+    pub(super) trouble: Option<&'static str>,
+    /// Its folders, with owner and mode where they are not the usual ones.
+    pub(super) folders: BTreeMap<String, String>,
+    pub(super) files: Sums,
+}
+
+impl<'a> Paragraph<'a> {
+    pub(super) fn parse(text: &'a [u8]) -> Self {
+        let mut own = Self {
+            text,
+            name: String::new(),
+            architecture: String::new(),
+            checksum: String::new(),
+            version: None,
+            depends: String::new(),
+            provides: String::new(),
+            trouble: None,
+            folders: BTreeMap::new(),
+            files: Sums::new(),
+        };
+        let (mut folder, mut file) = (String::new(), String::new());
+        for line in text.split(|byte| *byte == b'\n') {
+            let [letter, b':', value @ ..] = line else { continue };
+            let value = String::from_utf8_lossy(value).into_owned();
+            match letter {
+                b'P' => own.name = value,
+                b'A' => own.architecture = value,
+                b'C' => own.checksum = value,
+                b'V' => own.version = Version::parse(Family::Apk, &value).ok(),
+                b'D' => own.depends = value,
+                b'p' => own.provides = value,
+                b's' => own.trouble = Some("its installed version came from a tagged repository"),
+                // Broken files or scripts, or sums of another kind.
+                b'f' => own.trouble = Some("apk notes something of its installed version that only apk can settle"),
+                b'F' => {
+                    folder = path::clean(&value);
+                    own.folders.insert(folder.clone(), String::new());
+                }
+                b'M' => {
+                    own.folders.insert(folder.clone(), value);
+                }
+                b'R' => {
+                    file = path::join(&folder, &value);
+                    own.files.insert(file.clone(), NO_SUM);
+                }
+                b'Z' => {
+                    if let Some(sum) = sum(&value) {
+                        own.files.insert(file.clone(), sum);
+                    }
+                }
+                _ => {}
+            }
+        }
+        own
+    }
+
+    /// How the names of its scripts tell whose they are.
+    pub(super) fn hexadecimal(&self) -> String {
+        let bytes = self.checksum.get(2..).and_then(|text| STANDARD.decode(text).ok());
+        let bytes = bytes.unwrap_or_default();
+        bytes.iter().fold(
+            String::from(if bytes.is_empty() { "\n" } else { "" }),
+            |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            },
+        )
+    }
+}
+
+/// The sum that apk notes of an entry.
+pub(super) fn summed(item: &Item, sums: &HashMap<&str, Sum>) -> Option<Sum> {
+    if item.kind.is_symlink() {
+        Some(Algorithm::Sha1.sum(item.link.as_bytes()))
+    } else if item.kind.is_hard_link() {
+        sums.get(item.link.as_str()).copied()
+    } else {
+        item.facts.sum
+    }
+}
+
+/// Owner and mode of an entry as the database has them; nothing for the usual ones.
+pub(super) fn access(item: &Item) -> String {
+    let usual = if item.kind.is_dir() {
+        MODE_OF_FOLDER
+    } else {
+        MODE_OF_FILE
+    };
+    let metadata = item.facts.metadata.as_ref();
+    metadata
+        .map(|metadata| acl(&metadata.header, usual))
+        .unwrap_or_default()
+}
+
+/// The same of a header.
+pub(super) fn acl(header: &Header, usual: u32) -> String {
+    let (uid, gid) = (header.uid().unwrap_or(0), header.gid().unwrap_or(0));
+    let mode = header.mode().unwrap_or(usual) & 0o7777;
+    if (uid, gid, mode) == (0, 0, usual) {
+        String::new()
+    } else {
+        format!("{uid}:{gid}:{mode:o}")
+    }
+}
+
+/// A sum as the database has it.
+fn sum(text: &str) -> Option<Sum> {
+    let bytes = STANDARD.decode(text.strip_prefix("Q1")?).ok()?;
+    Some(Sum::Sha1(bytes.try_into().ok()?))
+}
+
+/// The paragraph of a package, without the empty line behind it.
+pub(super) fn rendered(head: &Head, items: &[Item]) -> String {
+    let mut text = String::new();
+    let mut put = |letter: char, value: &str| {
+        let _ = writeln!(text, "{letter}:{value}");
+    };
+    let field = |key| head.field(key).unwrap_or_default();
+    let number = |key| field(key).parse::<u64>().unwrap_or(0);
+    let filled = |value: u64| if value == 0 { String::new() } else { value.to_string() };
+    let words = |key| head.all(key).collect::<Vec<_>>().join(" ");
+    put('C', &head.checksum);
+    put('P', field("pkgname"));
+    put('V', field("pkgver"));
+    let always = [
+        ('S', head.size.to_string()),
+        ('I', number("size").to_string()),
+        ('T', field("pkgdesc").to_owned()),
+        ('U', field("url").to_owned()),
+        ('L', field("license").to_owned()),
+    ];
+    let where_any = [
+        ('o', field("origin").to_owned()),
+        ('m', field("maintainer").to_owned()),
+        ('t', filled(number("builddate"))),
+        ('c', field("commit").to_owned()),
+        ('k', filled(number("provider_priority"))),
+        ('D', words("depend")),
+        ('p', words("provides")),
+        ('i', words("install_if")),
+        ('r', words("replaces")),
+        ('q', filled(number("replaces_priority"))),
+    ];
+    let architecture = field("arch");
+    if !architecture.is_empty() {
+        put('A', architecture);
+    }
+    always.iter().for_each(|(letter, value)| put(*letter, value));
+    for (letter, value) in where_any.iter().filter(|(_, value)| !value.is_empty()) {
+        put(*letter, value);
+    }
+    let sums: HashMap<&str, Sum> = items
+        .iter()
+        .filter_map(|item| Some((item.path.as_str(), item.facts.sum?)))
+        .collect();
+    let mut folders: BTreeMap<&str, (String, BTreeMap<&str, &Item>)> = BTreeMap::new();
+    for item in items.iter().filter(|item| item.kind.is_dir() && !item.path.is_empty()) {
+        folders.entry(&item.path).or_default().0 = access(item);
+    }
+    for item in items.iter().filter(|item| !item.kind.is_dir()) {
+        let (folder, name) = path::split(&item.path);
+        folders.entry(folder).or_default().1.insert(name, item);
+    }
+    for (folder, (own, files)) in folders {
+        put('F', folder);
+        if !own.is_empty() {
+            put('M', &own);
+        }
+        for (name, item) in files {
+            put('R', name);
+            let own = access(item);
+            if !own.is_empty() {
+                put('a', &own);
+            }
+            if let Some(sum) = summed(item, &sums) {
+                put('Z', &format!("Q1{}", STANDARD.encode(sum.bytes())));
+            }
+        }
+    }
+    text
+}
