@@ -21,6 +21,7 @@ mod names;
 mod offline;
 mod patch_answers;
 mod patch_apk;
+mod patch_apk_files;
 mod patch_bulk;
 mod patch_command;
 mod patch_failures;

@@ -1,16 +1,17 @@
 //! The direct way: no container at all. Fetched packages are unpacked over the image's files, as its layers name them, into one layer;
-//! for images whose dpkg database is split, or that have lists of rpm packages only, and that have nothing to run (distroless). Any architecture, no worker, no privileges.
+//! for images that have nothing to run (distroless), and for those of apk where nothing would have to run. Any architecture, no worker,
+//! no privileges.
 
-use std::io::Seek as _;
+use std::io::{BufReader, Read, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use patchport_oci::manifest::Content;
 use patchport_oci::{Descriptor, Digest};
-use patchport_packages::direct::{self, Incoming, Outcome, Refusal};
+use patchport_packages::direct::{self, About, Incoming, Outcome, Refusal};
 use patchport_packages::layer::{Files, LayerTree, Limits, Tree, Watch};
-use patchport_packages::{deb, rpm};
+use patchport_packages::{apk, deb, rpm};
 use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -18,7 +19,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::job::Patcher;
 use super::packages::PackageFile;
 use super::{EngineError, PatchError, RawLayer};
-use crate::depot::{DepotError, Package};
+use crate::depot::{DepotError, Identity, Package};
 use crate::flight::Interrupted;
 use crate::inspect;
 use crate::plan::{LeftOut, Plan, Tool};
@@ -52,9 +53,16 @@ impl Patcher {
         })?;
         let fetches = packages.iter().map(|package| self.parts.depot.fetch(package));
         let digests = futures_util::future::try_join_all(fetches).await.map_err(stale)?;
-        let mut incoming = Vec::with_capacity(packages.len());
+        let (mut incoming, mut refused) = (Vec::with_capacity(packages.len()), Vec::new());
         for ((package, digest), upgrade) in packages.iter().zip(&digests).zip(&plan.upgrades) {
-            incoming.push(self.unpack(plan.tool, package, digest, &upgrade.architecture).await?);
+            match self.unpack(plan.tool, package, digest, &upgrade.architecture).await {
+                Err(PatchError::LeftOut(more)) => refused.extend(more),
+                unpacked => incoming.push(unpacked?),
+            }
+        }
+        refused.extend(direct::refusals(&incoming).into_iter().map(self::refused));
+        if !refused.is_empty() {
+            return Err(PatchError::LeftOut(refused));
         }
         let parts = &self.parts;
         let files = inspect::files(&subject.manifest, &subject.place, &parts.library, &parts.catalog).await?;
@@ -82,32 +90,15 @@ impl Patcher {
         let gone = || PatchError::Depot(DepotError::Interrupted(Interrupted));
         let stream = content.ok_or_else(gone)?.stream(None).map_err(std::io::Error::other);
         let reader = SyncIoBridge::new(StreamReader::new(stream.boxed()));
-        let (name, architecture) = (package.name.clone(), architecture.to_owned());
+        let (package, architecture) = (package.clone(), architecture.to_owned());
         let scratch = self.parts.scratch.clone();
         let work = move || {
             let mut data = NamedTempFile::new_in(scratch).map_err(scratch_error)?;
-            let (control, head) = if tool == Tool::Manifest {
-                let head = rpm::unpack(reader, data.as_file_mut()).map_err(|error| match error {
-                    rpm::FileError::Write(error) => scratch_error(error),
-                    error => broken(&name, &error),
-                })?;
-                let control = deb::Control {
-                    conffiles: head.configuration(),
-                    ..deb::Control::default()
-                };
-                (control, Some(Box::new(head)))
-            } else {
-                let control = deb::read(reader, data.as_file_mut()).map_err(|error| match error {
-                    deb::Error::Write(error) => scratch_error(error),
-                    error => broken(&name, &error),
-                })?;
-                (control, None)
-            };
+            let about = about(tool, &package, &architecture, reader, data.as_file_mut())?;
             Ok(Incoming {
-                name,
+                name: package.name,
                 architecture,
-                control,
-                head,
+                about,
                 data,
             })
         };
@@ -138,6 +129,43 @@ impl Patcher {
             })?;
         }
         Ok(tree)
+    }
+}
+
+/// What a package says about itself; its files go to `data`.
+fn about(
+    tool: Tool,
+    package: &Package,
+    architecture: &str,
+    reader: impl Read,
+    data: &mut std::fs::File,
+) -> Result<About, PatchError> {
+    let name = &package.name;
+    match (tool, &package.identity) {
+        (Tool::Manifest, _) => rpm::unpack(reader, data)
+            .map(|head| About::Rpm(Box::new(head)))
+            .map_err(|error| match error {
+                rpm::FileError::Write(error) => scratch_error(error),
+                error => broken(name, &error),
+            }),
+        (Tool::Apk | Tool::ApkFiles, Identity::Apk(checksum)) => {
+            let version = package.version.to_string();
+            let head = apk::unpack(BufReader::new(reader), name, &version, checksum, data);
+            head.map(|head| About::Apk(Box::new(head)))
+                .map_err(|error| match error {
+                    apk::PackageError::Write(error) => scratch_error(error),
+                    apk::PackageError::Version3 => PatchError::LeftOut(vec![Refused {
+                        name: name.clone(),
+                        architecture: architecture.to_owned(),
+                        reason: error.to_string(),
+                    }]),
+                    error => broken(name, &error),
+                })
+        }
+        _ => deb::read(reader, data).map(About::Debian).map_err(|error| match error {
+            deb::Error::Write(error) => scratch_error(error),
+            error => broken(name, &error),
+        }),
     }
 }
 

@@ -101,6 +101,9 @@ impl Patcher {
         if plan.tool.is_direct() {
             return self.direct_layer(&key, plan, &subject).await;
         }
+        if let Some(layer) = self.without_container(&key, &plan, &subject).await? {
+            return Ok(layer);
+        }
         // A thousand images that are planned anew do not fetch and fill the disk at once, and none of them keeps a pull waiting.
         let _turn = self.turns.take(&order.urgency).await?;
         let packages = self.packages(&plan, &subject).await?;
@@ -148,6 +151,38 @@ impl Patcher {
         })?;
         self.parts.catalog.put_layer(&key, &layer).await?;
         Ok(layer)
+    }
+
+    /// Carries out without a container what could also be done in one, where nothing has to run; nothing where that is not so.
+    async fn without_container(
+        &self,
+        key: &str,
+        plan: &Plan,
+        subject: &Subject,
+    ) -> Result<Option<PatchLayer>, PatchError> {
+        if !plan.tool.may_be_direct() || self.package_source()? == PackageSource::Image {
+            return Ok(None);
+        }
+        match self.direct_layer(key, plan.clone(), subject).await {
+            // The image's own tool has the last word on these.
+            Err(
+                error @ (PatchError::LeftOut(_)
+                | PatchError::Unsupported(_)
+                | PatchError::Unproven(_)
+                | PatchError::Depot(_)),
+            ) => {
+                let why = match error {
+                    PatchError::LeftOut(refused) => {
+                        let reasons = refused.iter().map(|one| format!("{}: {}", one.name, one.reason));
+                        reasons.collect::<Vec<_>>().join("; ")
+                    }
+                    error => chain(&error),
+                };
+                tracing::info!(plan.key = key, image.digest = %plan.image, why, "a container is needed");
+                Ok(None)
+            }
+            made => made.map(Some),
+        }
     }
 
     /// Carries out a plan without a container.

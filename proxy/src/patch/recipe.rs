@@ -58,7 +58,7 @@ pub(super) fn of(tool: Tool) -> &'static dyn Recipe {
         Tool::Rpm => &rpm::RPM,
         Tool::Pacman => &pacman::Pacman,
         // A helper's recipe needs the helper ([`helper`]).
-        Tool::Helper | Tool::Fragments | Tool::Manifest => &Nothing,
+        Tool::Helper | Tool::Fragments | Tool::Manifest | Tool::ApkFiles => &Nothing,
     }
 }
 

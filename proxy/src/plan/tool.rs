@@ -38,6 +38,8 @@ pub enum Tool {
     Fragments,
     /// None: the same over an image that has lists of rpm packages and no database (distroless).
     Manifest,
+    /// None: the same over an image that has apk's database and no apk that could run.
+    ApkFiles,
 }
 
 /// The tools of rpm images, the one that is taken first; where `yum` is another name for dnf, dnf is there too.
@@ -67,9 +69,8 @@ impl Tool {
             Manager::Rpm => Ok(RPM.into_iter().find(|tool| has(tool.name())).unwrap_or(Self::Helper)),
             Manager::DpkgFragments => Ok(Self::Fragments),
             Manager::RpmManifest => Ok(Self::Manifest),
-            Manager::Apk if !has("sh") => Err("the image has no shell to upgrade packages with"),
-            Manager::Apk if has("apk") => Ok(Self::Apk),
-            Manager::Apk => Err("the image has apk's database, but not apk"),
+            Manager::Apk if has("apk") && has("sh") => Ok(Self::Apk),
+            Manager::Apk => Ok(Self::ApkFiles),
             Manager::Pacman if !has("sh") => Err("the image has no shell to upgrade packages with"),
             Manager::Pacman if has("pacman") => Ok(Self::Pacman),
             Manager::Pacman => Err("the image has pacman's database, but not pacman"),
@@ -93,13 +94,20 @@ impl Tool {
             Self::Pacman => "pacman",
             Self::Fragments => "status.d",
             Self::Manifest => "rpmmanifest",
+            Self::ApkFiles => "apk's database",
         }
     }
 
     /// Whether it needs no container.
     #[must_use]
     pub fn is_direct(self) -> bool {
-        matches!(self, Self::Fragments | Self::Manifest)
+        matches!(self, Self::Fragments | Self::Manifest | Self::ApkFiles)
+    }
+
+    /// Whether a plan that asks for nothing but files may do without the container that it otherwise needs.
+    #[must_use]
+    pub fn may_be_direct(self) -> bool {
+        self == Self::Apk
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Package {
     provides: Vec<String>,
     /// Path, content, mode, and the value of `security.capability`.
     files: Vec<(String, String, u32, Option<Vec<u8>>)>,
+    /// Symbolic links with what they lead to, and hard links with the file that they share.
+    links: Vec<(String, String, tar::EntryType)>,
     /// Name as in version 2 (`post-upgrade`), and text.
     scripts: Vec<(String, String)>,
 }
@@ -48,6 +50,7 @@ impl Package {
             needs: Vec::new(),
             provides: Vec::new(),
             files: Vec::new(),
+            links: Vec::new(),
             scripts: Vec::new(),
         }
     }
@@ -67,6 +70,20 @@ impl Package {
     /// Has a file.
     pub fn file(mut self, path: &str, content: &str, mode: u32) -> Self {
         self.files.push((path.to_owned(), content.to_owned(), mode, None));
+        self
+    }
+
+    /// Has a symbolic link, and so is of version 2 only.
+    pub fn symlink(mut self, path: &str, target: &str) -> Self {
+        let link = (path.to_owned(), target.to_owned(), tar::EntryType::Symlink);
+        self.links.push(link);
+        self
+    }
+
+    /// Has another name for one of its files, and so is of version 2 only.
+    pub fn hard_link(mut self, path: &str, file: &str) -> Self {
+        let link = (path.to_owned(), file.to_owned(), tar::EntryType::Link);
+        self.links.push(link);
         self
     }
 
@@ -93,7 +110,8 @@ impl Package {
     /// Its folders, outermost first, and its files in the order of both formats.
     fn folders(&self) -> Vec<String> {
         let mut folders = Vec::new();
-        for (path, ..) in &self.files {
+        let files = self.files.iter().map(|(path, ..)| path);
+        for path in files.chain(self.links.iter().map(|(path, ..)| path)) {
             let parts: Vec<&str> = path.split('/').collect();
             folders.extend((1..parts.len()).map(|depth| parts[..depth].join("/")));
         }
@@ -141,6 +159,19 @@ impl Package {
             }
             extend(&mut tar, &records);
             add(&mut tar, path, content.as_bytes(), *mode);
+        }
+        for (path, target, kind) in &self.links {
+            let mut header = header(*kind, if kind.is_symlink() { 0o777 } else { 0o644 }, 0);
+            if kind.is_symlink() {
+                extend(
+                    &mut tar,
+                    &[(
+                        "APK-TOOLS.checksum.SHA1",
+                        hex::encode(sha1(target.as_bytes())).as_bytes(),
+                    )],
+                );
+            }
+            tar.append_link(&mut header, path, target).unwrap();
         }
         tar.into_inner().unwrap()
     }
@@ -206,9 +237,22 @@ impl Package {
             for (path, content, mode, _) in &self.files {
                 if path.rsplit_once('/').map_or("", |(folder, _)| folder) == folder {
                     let name = path.rsplit('/').next().unwrap();
+                    let access = if *mode == 0o644 {
+                        String::new()
+                    } else {
+                        format!("a:0:0:{mode:o}\n")
+                    };
+                    let sum = base64(&sha1(content.as_bytes()));
+                    text.push_str(&format!("R:{name}\n{access}Z:Q1{sum}\n"));
+                }
+            }
+            for (path, target, kind) in &self.links {
+                if path.rsplit_once('/').map_or("", |(folder, _)| folder) == folder {
+                    assert!(kind.is_symlink(), "images with hard links are not made here");
+                    let name = path.rsplit('/').next().unwrap();
                     text.push_str(&format!(
-                        "R:{name}\na:0:0:{mode:o}\nZ:Q1{}\n",
-                        base64(&sha1(content.as_bytes()))
+                        "R:{name}\na:0:0:777\nZ:Q1{}\n",
+                        base64(&sha1(target.as_bytes()))
                     ));
                 }
             }
@@ -220,6 +264,10 @@ impl Package {
     pub fn put(&self, mut layer: Layer) -> Layer {
         for (path, content, mode, _) in &self.files {
             layer = layer.file_mode(path, content, *mode);
+        }
+        for (path, target, kind) in &self.links {
+            assert!(kind.is_symlink(), "images with hard links are not made here");
+            layer = layer.symlink(path, target);
         }
         layer
     }
