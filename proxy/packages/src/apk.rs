@@ -25,7 +25,7 @@ pub use index::{Index, IndexError, Offer};
 pub(crate) use needs::words as constraints;
 pub use needs::{Taken, sources};
 pub use outdated::outdated;
-pub use package::{Head, PackageError, check as check_package, unpack};
+pub use package::{Head, PackageError, check as check_package, checksum, unpack};
 pub use repositories::{Format, Repository};
 pub use signature::Keys;
 pub use world::{Bound, Constraint, Operator};

@@ -109,6 +109,13 @@ pub fn check(mut reader: impl BufRead, name: &str, version: &str, checksum: &str
     }
 }
 
+/// The checksum that an index has for a package of version 2 whose control part is this gzip member.
+#[must_use]
+pub fn checksum(control: &[u8]) -> String {
+    let sum = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, control);
+    format!("Q1{}", STANDARD.encode(sum))
+}
+
 /// Checks the same of a package of version 2, and reads it. The tar of its files goes to `data`, unpacked, at most 4 GiB of it; when this
 /// fails, what is there is not to be used.
 ///
