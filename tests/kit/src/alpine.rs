@@ -40,6 +40,11 @@ pub async fn base() -> &'static Base {
     .await
 }
 
+/// Bytes such as packages have: the real Alpine in one piece.
+pub fn bytes() -> Vec<u8> {
+    fs::read(folder().join("root.tar")).unwrap()
+}
+
 /// Begins an image on the real Alpine.
 pub async fn image() -> ImageBuilder {
     Image::builder().layer(base().await.layer.clone())

@@ -33,12 +33,21 @@ pub struct Package {
     pub version: String,
     needs: Vec<String>,
     provides: Vec<String>,
-    /// Path, content, mode, and the value of `security.capability`.
-    files: Vec<(String, String, u32, Option<Vec<u8>>)>,
+    files: Vec<File>,
     /// Symbolic links with what they lead to, and hard links with the file that they share.
     links: Vec<(String, String, tar::EntryType)>,
     /// Name as in version 2 (`post-upgrade`), and text.
     scripts: Vec<(String, String)>,
+}
+
+/// A file of a package.
+#[derive(Clone, Debug)]
+struct File {
+    path: String,
+    content: Vec<u8>,
+    mode: u32,
+    /// The value of `security.capability`.
+    capability: Option<Vec<u8>>,
 }
 
 impl Package {
@@ -68,8 +77,13 @@ impl Package {
     }
 
     /// Has a file.
-    pub fn file(mut self, path: &str, content: &str, mode: u32) -> Self {
-        self.files.push((path.to_owned(), content.to_owned(), mode, None));
+    pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>, mode: u32) -> Self {
+        self.files.push(File {
+            path: path.to_owned(),
+            content: content.into(),
+            mode,
+            capability: None,
+        });
         self
     }
 
@@ -92,8 +106,12 @@ impl Package {
         // VFS_CAP_REVISION_2 with the effective bit; permitted: bit 13.
         let mut value = vec![1, 0, 0, 2, 0, 0x20, 0, 0];
         value.resize(20, 0);
-        self.files
-            .push((path.to_owned(), content.to_owned(), 0o755, Some(value)));
+        self.files.push(File {
+            path: path.to_owned(),
+            content: content.into(),
+            mode: 0o755,
+            capability: Some(value),
+        });
         self
     }
 
@@ -110,7 +128,7 @@ impl Package {
     /// Its folders, outermost first, and its files in the order of both formats.
     fn folders(&self) -> Vec<String> {
         let mut folders = Vec::new();
-        let files = self.files.iter().map(|(path, ..)| path);
+        let files = self.files.iter().map(|file| &file.path);
         for path in files.chain(self.links.iter().map(|(path, ..)| path)) {
             let parts: Vec<&str> = path.split('/').collect();
             folders.extend((1..parts.len()).map(|depth| parts[..depth].join("/")));
@@ -151,14 +169,20 @@ impl Package {
             tar.append_data(&mut header, format!("{folder}/"), std::io::empty())
                 .unwrap();
         }
-        for (path, content, mode, capability) in &self.files {
-            let sum = hex::encode(sha1(content.as_bytes()));
+        for File {
+            path,
+            content,
+            mode,
+            capability,
+        } in &self.files
+        {
+            let sum = hex::encode(sha1(content));
             let mut records = vec![("APK-TOOLS.checksum.SHA1", sum.as_bytes())];
             if let Some(value) = capability {
                 records.push(("SCHILY.xattr.security.capability", value));
             }
             extend(&mut tar, &records);
-            add(&mut tar, path, content.as_bytes(), *mode);
+            add(&mut tar, path, content, *mode);
         }
         for (path, target, kind) in &self.links {
             let mut header = header(*kind, if kind.is_symlink() { 0o777 } else { 0o644 }, 0);
@@ -186,7 +210,10 @@ impl Package {
         );
         fs::create_dir_all(&tree).unwrap();
         fs::create_dir_all(&scripts).unwrap();
-        for (path, content, mode, _) in &self.files {
+        for File {
+            path, content, mode, ..
+        } in &self.files
+        {
             let path = tree.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, content).unwrap();
@@ -234,7 +261,10 @@ impl Package {
         }
         for folder in self.folders() {
             text.push_str(&format!("F:{folder}\n"));
-            for (path, content, mode, _) in &self.files {
+            for File {
+                path, content, mode, ..
+            } in &self.files
+            {
                 if path.rsplit_once('/').map_or("", |(folder, _)| folder) == folder {
                     let name = path.rsplit('/').next().unwrap();
                     let access = if *mode == 0o644 {
@@ -242,7 +272,7 @@ impl Package {
                     } else {
                         format!("a:0:0:{mode:o}\n")
                     };
-                    let sum = base64(&sha1(content.as_bytes()));
+                    let sum = base64(&sha1(content));
                     text.push_str(&format!("R:{name}\n{access}Z:Q1{sum}\n"));
                 }
             }
@@ -262,7 +292,10 @@ impl Package {
 
     /// Puts its files into an image.
     pub fn put(&self, mut layer: Layer) -> Layer {
-        for (path, content, mode, _) in &self.files {
+        for File {
+            path, content, mode, ..
+        } in &self.files
+        {
             layer = layer.file_mode(path, content, *mode);
         }
         for (path, target, kind) in &self.links {

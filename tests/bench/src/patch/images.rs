@@ -14,6 +14,8 @@ use patchport_kit::{Image, Layer, Registry};
 const OUTDATED: usize = 9;
 /// The bytes of each of them.
 const SIZE: usize = 300_000;
+/// Their newer version.
+const NEW: &str = "1.0-r1";
 /// What the distroless image consists of; those that have a newer version on the mirror are outdated. Without those that ask
 /// questions (libc6, tzdata, ca-certificates): Copacetic cannot patch them in such an image.
 const PACKAGES: [&str; 6] = ["base-files", "libexpat1", "liblzma5", "libssl3", "netbase", "openssl"];
@@ -74,15 +76,15 @@ pub(super) fn debian(registry: &str, path: &str) -> Outdated {
 /// A real Alpine with packages that are not.
 pub(super) async fn alpine(registry: &Registry) -> Outdated {
     let (repository, key) = (Repository::start().await, Key::new());
+    // Pieces of what a real Alpine has, none of them twice.
+    let bytes = alpine::bytes();
+    let pieces: Vec<&[u8]> = bytes.chunks(SIZE).take(2 * OUTDATED).collect();
     let package = |number: usize, version: &str| {
-        // Text that does not shrink to nothing.
-        let lines =
-            (0..SIZE / 70).map(|line| patchport_kit::digest(format!("{version} {number} {line}").as_bytes()) + "\n");
-        let content: String = lines.collect();
-        Package::new(&format!("kit-{number}"), version).file(&format!("usr/share/kit-{number}"), &content, 0o644)
+        let piece = pieces[2 * number + usize::from(version == NEW)];
+        Package::new(&format!("kit-{number}"), version).file(&format!("usr/share/kit-{number}"), piece, 0o644)
     };
     let packages = |version: &str| (0..OUTDATED).map(|number| package(number, version)).collect::<Vec<_>>();
-    let (old, new) = (packages("1.0-r0"), packages("1.0-r1"));
+    let (old, new) = (packages("1.0-r0"), packages(NEW));
     let line = publish(&repository, &key, "main", Format::V2, &new);
     let base = alpine::base().await;
     let database: String = old.iter().map(Package::installed).collect();
