@@ -20,7 +20,7 @@ pub(crate) use select::is_major;
 pub use tool::Tool;
 
 /// Raised whenever the same plan would give another layer: keys change with it.
-const RECIPE: u32 = 5;
+const RECIPE: u32 = 6;
 /// Words in the name of choices, after the selection: where major upgrades are allowed, where an emulator may be used, where only
 /// what is maintained is patched, which platforms are patched, and under which source policy.
 const MAJOR: &str = "major";

@@ -241,7 +241,7 @@ impl<'a> Database<'a> {
         package: &mut Incoming<F>,
         found: &Examined<'_>,
         gone: &BTreeSet<String>,
-    ) -> Result<Result<Option<(String, Vec<u8>)>, String>, Error> {
+    ) -> Result<Result<certificates::Made, String>, Error> {
         if let Some(installed) = &self.apk {
             let trigger = installed.trigger(tree, package, found, gone);
             return Ok(trigger.map_or(Ok(None), Err));

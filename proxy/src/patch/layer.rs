@@ -101,9 +101,14 @@ impl Patcher {
         if plan.tool.is_direct() {
             return self.direct_layer(&key, plan, &subject).await;
         }
-        if let Some(layer) = self.without_container(&key, &plan, &subject).await? {
-            return Ok(layer);
+        match self.without_container(&key, &plan, &subject).await? {
+            Some(layer) => Ok(layer),
+            None => self.in_container(&key, plan, subject, helper, order).await,
         }
+    }
+
+    /// Carries out a plan by an engine.
+    async fn in_container(&self, key: &str, plan: Plan, subject: Subject, helper: Option<Found>, order: Order) -> Made {
         // A thousand images that are planned anew do not fetch and fill the disk at once, and none of them keeps a pull waiting.
         let _turn = self.turns.take(&order.urgency).await?;
         let packages = self.packages(&plan, &subject).await?;
@@ -149,7 +154,7 @@ impl Patcher {
             }
             (error, _) => error,
         })?;
-        self.parts.catalog.put_layer(&key, &layer).await?;
+        self.parts.catalog.put_layer(key, &layer).await?;
         Ok(layer)
     }
 

@@ -358,12 +358,12 @@ fn what_becomes_of_a_package() {
 fn there_is_no_plan_for_nothing_and_none_without_a_package_manager() {
     let mut inputs = Inputs::new();
     assert_eq!(inputs.plan(&Findings::default()), Ok(Planned::default()));
-    inputs.inventory.manager = Manager::Apk;
+    inputs.inventory.manager = Manager::Pacman;
     inputs.inventory.tools = vec!["sh".to_owned()];
     let nothing = inputs.plan(&Findings::default());
     assert_eq!(nothing, Ok(Planned::default()), "nothing to do is no failure");
     let refused = inputs.plan(&found(&[offer("libc6", "1.1")])).unwrap_err();
-    assert!(refused.to_string().contains("but not apk"), "{refused}");
+    assert!(refused.to_string().contains("but not pacman"), "{refused}");
     assert!(refused.to_string().contains("libc6"), "{refused}");
 }
 

@@ -23,7 +23,7 @@ const MAX_CERTIFICATE: u64 = 64 * 1024;
 const END: &[u8] = b"-----END CERTIFICATE-----";
 
 /// A file to write: its path and content.
-type Made = Option<(String, Vec<u8>)>;
+pub(super) type Made = Option<(String, Vec<u8>)>;
 
 /// The new bundle; nothing for other packages, and for an image that has none. The inner error says why the package cannot be taken.
 pub(super) fn bundle<F: Read + Seek>(

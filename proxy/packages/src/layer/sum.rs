@@ -44,7 +44,6 @@ impl Sum {
 }
 
 /// Hashes what is written to it.
-#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub(crate) enum Hashing {
     /// MD5.
     Md5(Md5),

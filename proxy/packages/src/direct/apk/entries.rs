@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::{Item, hex};
-use super::paragraph::{MODE_OF_FOLDER, access, acl, summed};
+use super::paragraph::{MODE_OF_FOLDER, access, acl, said, summed, sums};
 use super::{Installed, Owners, Paragraph};
 use crate::apk::DATABASES;
 use crate::layer::sum::Sum;
@@ -12,8 +12,6 @@ use crate::layer::{Tree, path};
 
 /// What the records of extended attributes begin with.
 const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
-/// The sum that apk wants of each file.
-const CHECKSUM: &[u8] = b"APK-TOOLS.checksum.SHA1";
 
 impl Installed<'_> {
     /// Why the entries of a package cannot be written by anybody but apk.
@@ -24,10 +22,7 @@ impl Installed<'_> {
             .filter(|item| item.kind.is_dir())
             .map(|item| item.path.as_str())
             .collect();
-        let sums: HashMap<&str, Sum> = items
-            .iter()
-            .filter_map(|item| Some((item.path.as_str(), item.facts.sum?)))
-            .collect();
+        let sums = sums(items);
         for item in items {
             let path = item.path.as_str();
             if !seen.insert(path) {
@@ -117,9 +112,8 @@ fn unsummed(item: &Item, sums: &HashMap<&str, Sum>) -> Option<String> {
         return (!sums.contains_key(item.link.as_str()))
             .then(|| format!("its /{} shares a file that it does not have", item.path));
     }
+    // apk does without that of a symbolic link.
     let sum = summed(item, sums)?;
-    let metadata = item.facts.metadata.as_ref()?;
-    let said = metadata.records.iter().find(|record| record.key == CHECKSUM);
-    let is_it = said.is_some_and(|record| record.value == hex(&sum).as_bytes());
+    let is_it = said(item).is_some_and(|said| said == hex(&sum).as_bytes());
     (!is_it).then(|| format!("it does not say the sum of its /{}", item.path))
 }

@@ -15,6 +15,8 @@ use crate::version::{Family, Version};
 
 /// What no file has.
 const NO_SUM: Sum = Sum::Sha1([0; 20]);
+/// The record of an entry's sum; apk wants one of each file.
+const CHECKSUM: &[u8] = b"APK-TOOLS.checksum.SHA1";
 /// Modes that the database does not name.
 pub(super) const MODE_OF_FOLDER: u32 = 0o755;
 const MODE_OF_FILE: u32 = 0o644;
@@ -103,12 +105,19 @@ impl<'a> Paragraph<'a> {
 /// The sum that apk notes of an entry.
 pub(super) fn summed(item: &Item, sums: &HashMap<&str, Sum>) -> Option<Sum> {
     if item.kind.is_symlink() {
-        Some(Algorithm::Sha1.sum(item.link.as_bytes()))
+        said(item).map(|_| Algorithm::Sha1.sum(item.link.as_bytes()))
     } else if item.kind.is_hard_link() {
         sums.get(item.link.as_str()).copied()
     } else {
         item.facts.sum
     }
+}
+
+/// The sum that a package says its entry has.
+pub(super) fn said(item: &Item) -> Option<&[u8]> {
+    let records = &item.facts.metadata.as_ref()?.records;
+    let said = records.iter().find(|record| record.key == CHECKSUM);
+    said.map(|record| record.value.as_slice())
 }
 
 /// Owner and mode of an entry as the database has them; nothing for the usual ones.
@@ -144,28 +153,36 @@ fn sum(text: &str) -> Option<Sum> {
 /// The paragraph of a package, without the empty line behind it.
 pub(super) fn rendered(head: &Head, items: &[Item]) -> String {
     let mut text = String::new();
-    let mut put = |letter: char, value: &str| {
-        let _ = writeln!(text, "{letter}:{value}");
-    };
-    let field = |key| head.field(key).unwrap_or_default();
+    fields(&mut text, head);
+    files(&mut text, items);
+    text
+}
+
+fn put(text: &mut String, letter: char, value: &str) {
+    let _ = writeln!(text, "{letter}:{value}");
+}
+
+/// What a package says about itself, in apk's order.
+fn fields(text: &mut String, head: &Head) {
+    let field = |key| head.field(key).unwrap_or_default().to_owned();
     let number = |key| field(key).parse::<u64>().unwrap_or(0);
     let filled = |value: u64| if value == 0 { String::new() } else { value.to_string() };
     let words = |key| head.all(key).collect::<Vec<_>>().join(" ");
-    put('C', &head.checksum);
-    put('P', field("pkgname"));
-    put('V', field("pkgver"));
-    let always = [
+    let is_always_there = |letter| "CPVSITUL".contains(letter);
+    let all = [
+        ('C', head.checksum.clone()),
+        ('P', field("pkgname")),
+        ('V', field("pkgver")),
+        ('A', field("arch")),
         ('S', head.size.to_string()),
         ('I', number("size").to_string()),
-        ('T', field("pkgdesc").to_owned()),
-        ('U', field("url").to_owned()),
-        ('L', field("license").to_owned()),
-    ];
-    let where_any = [
-        ('o', field("origin").to_owned()),
-        ('m', field("maintainer").to_owned()),
+        ('T', field("pkgdesc")),
+        ('U', field("url")),
+        ('L', field("license")),
+        ('o', field("origin")),
+        ('m', field("maintainer")),
         ('t', filled(number("builddate"))),
-        ('c', field("commit").to_owned()),
+        ('c', field("commit")),
         ('k', filled(number("provider_priority"))),
         ('D', words("depend")),
         ('p', words("provides")),
@@ -173,18 +190,17 @@ pub(super) fn rendered(head: &Head, items: &[Item]) -> String {
         ('r', words("replaces")),
         ('q', filled(number("replaces_priority"))),
     ];
-    let architecture = field("arch");
-    if !architecture.is_empty() {
-        put('A', architecture);
-    }
-    always.iter().for_each(|(letter, value)| put(*letter, value));
-    for (letter, value) in where_any.iter().filter(|(_, value)| !value.is_empty()) {
-        put(*letter, value);
-    }
-    let sums: HashMap<&str, Sum> = items
+    for (letter, value) in all
         .iter()
-        .filter_map(|item| Some((item.path.as_str(), item.facts.sum?)))
-        .collect();
+        .filter(|(letter, value)| is_always_there(*letter) || !value.is_empty())
+    {
+        put(text, *letter, value);
+    }
+}
+
+/// Its folders and what is in them, both by name.
+fn files(text: &mut String, items: &[Item]) {
+    let sums = sums(items);
     let mut folders: BTreeMap<&str, (String, BTreeMap<&str, &Item>)> = BTreeMap::new();
     for item in items.iter().filter(|item| item.kind.is_dir() && !item.path.is_empty()) {
         folders.entry(&item.path).or_default().0 = access(item);
@@ -194,20 +210,27 @@ pub(super) fn rendered(head: &Head, items: &[Item]) -> String {
         folders.entry(folder).or_default().1.insert(name, item);
     }
     for (folder, (own, files)) in folders {
-        put('F', folder);
+        put(text, 'F', folder);
         if !own.is_empty() {
-            put('M', &own);
+            put(text, 'M', &own);
         }
         for (name, item) in files {
-            put('R', name);
+            put(text, 'R', name);
             let own = access(item);
             if !own.is_empty() {
-                put('a', &own);
+                put(text, 'a', &own);
             }
             if let Some(sum) = summed(item, &sums) {
-                put('Z', &format!("Q1{}", STANDARD.encode(sum.bytes())));
+                put(text, 'Z', &format!("Q1{}", STANDARD.encode(sum.bytes())));
             }
         }
     }
-    text
+}
+
+/// The sums of a package's files, by path.
+pub(super) fn sums(items: &[Item]) -> HashMap<&str, Sum> {
+    let files = items.iter();
+    files
+        .filter_map(|item| Some((item.path.as_str(), item.facts.sum?)))
+        .collect()
 }

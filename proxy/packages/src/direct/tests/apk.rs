@@ -97,15 +97,8 @@ fn an_upgrade_of_apk_is_written_as_apk_would() {
         .file("usr/share/private/file", "new")
         .hard_link("usr/share/private/again", "usr/share/private/file")
         .summed();
-    let more = "pkgdesc = a foo\nurl = https://example.org\nlicense = MIT\nbuilddate = 1700000000\ncommit = c0ffee\norigin = foo\ndepend = so:libc.musl-x86_64.so.1\ndepend = bar\nprovides = so:libfoo.so.1=1.1\nreplaces = old-foo\nreplaces_priority = 5\n# comment = x\n";
-    let layer = Scene::new(image.clone().directory("x/"))
-        .apk(
-            "foo",
-            "1.1-r0",
-            data.clone(),
-            &more.replace("so:libc.musl-x86_64.so.1", "bar"),
-        )
-        .layer();
+    let more = "pkgdesc = a foo\nurl = https://example.org\nlicense = MIT\nbuilddate = 1700000000\ncommit = c0ffee\norigin = foo\ndepend = bar\ndepend = !foe\nprovides = so:libfoo.so.1=1.1\nreplaces = old-foo\nreplaces_priority = 5\n# comment = x\n";
+    let layer = Scene::new(image).apk("foo", "1.1-r0", data, more).layer();
     let written: Vec<(&str, u32, &str)> = layer
         .iter()
         .filter(|(path, _)| !path.ends_with('/') && !path.ends_with("installed"))
@@ -131,7 +124,7 @@ fn an_upgrade_of_apk_is_written_as_apk_would() {
 
     let new = sum("new");
     let paragraph = format!(
-        "C:Q1bmV3bmV3bmV3bmV3bmV3bmV3bmU=\nP:foo\nV:1.1-r0\nA:x86_64\nS:0\nI:7\nT:a foo\nU:https://example.org\nL:MIT\no:foo\nt:1700000000\nc:c0ffee\nD:bar bar\np:so:libfoo.so.1=1.1\nr:old-foo\nq:5\n\
+        "C:Q1bmV3bmV3bmV3bmV3bmV3bmV3bmU=\nP:foo\nV:1.1-r0\nA:x86_64\nS:0\nI:7\nT:a foo\nU:https://example.org\nL:MIT\no:foo\nt:1700000000\nc:c0ffee\nD:bar !foe\np:so:libfoo.so.1=1.1\nr:old-foo\nq:5\n\
          F:etc\nR:changed\nZ:{new}\nR:dropped\nZ:{new}\nR:fresh\nZ:{new}\nR:plain\nZ:{new}\n\
          F:etc/free\nR:file\nZ:{new}\n\
          F:usr\n\
@@ -304,6 +297,15 @@ fn what_only_apk_can_do_is_refused() {
         (
             with(there(&format!("{BAR}{plain}")), "depend = bar>1.0-r0\n"),
             "what it needs or must not be with, bar, is not so",
+        ),
+        (
+            Scene::new(there(&plain)).apk(
+                "foo",
+                "1.1-r0",
+                package().summed().symlink("usr/share/unsummed", "foo"),
+                "",
+            ),
+            "",
         ),
         (with(there(&two), ""), "does not have it exactly once"),
         (
