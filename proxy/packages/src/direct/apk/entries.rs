@@ -6,6 +6,7 @@ use super::super::{Item, hex};
 use super::paragraph::{MODE_OF_FOLDER, access, acl, said, summed, sums};
 use super::{Installed, Owners, Paragraph};
 use crate::apk::DATABASES;
+use crate::layer::pax::Record;
 use crate::layer::sum::Sum;
 use crate::layer::tree::Leaf;
 use crate::layer::{Tree, path};
@@ -74,15 +75,18 @@ impl Installed<'_> {
 fn strange(item: &Item) -> Option<String> {
     let metadata = item.facts.metadata.as_ref()?;
     let header = &metadata.header;
-    let name = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-    let (user, group) = (name(header.username_bytes()), name(header.groupname_bytes()));
-    let is_root = |name: &str| name.is_empty() || name == "root";
-    if !(header.uid().is_ok_and(|id| id == 0)
-        && header.gid().is_ok_and(|id| id == 0)
-        && is_root(&user)
-        && is_root(&group))
+    // apk goes by the names, of which only that of root means the same in every image; where there is none, by the numbers.
+    let is_told = |name: Option<&[u8]>, id: Option<u64>| match name.unwrap_or_default() {
+        b"" => id.is_some(),
+        b"root" => id == Some(0),
+        _ => false,
+    };
+    let in_records = |record: &Record| [&b"uid"[..], b"gid", b"uname", b"gname"].contains(&&record.key[..]);
+    if !is_told(header.username_bytes(), header.uid().ok())
+        || !is_told(header.groupname_bytes(), header.gid().ok())
+        || metadata.records.iter().any(in_records)
     {
-        return Some(format!("its /{} is not root's", item.path));
+        return Some(format!("its /{} belongs to a user or group that only the image's names tell", item.path));
     }
     let has_attributes = metadata.records.iter().any(|record| record.key.starts_with(ATTRIBUTE));
     has_attributes.then(|| format!("its /{} has extended attributes", item.path))
