@@ -38,6 +38,8 @@ const SCRIPTS: [&str; 4] = [
 pub(super) const CONTENTS: [&str; 6] = [TRIGGERS[0], TRIGGERS[1], SCRIPTS[0], SCRIPTS[1], SCRIPTS[2], SCRIPTS[3]];
 /// A folder whose files are looked into.
 pub(super) const FOLDER: &str = protection::FOLDER;
+/// Programs of the image's owner that apk runs.
+const HOOKS: [&str; 2] = ["etc/apk/commit_hooks.d", "lib/apk/commit_hooks.d"];
 /// The largest list of scripts, unpacked, in bytes.
 const MAX_SCRIPTS: u64 = 64 << 20;
 /// Folders of programs, where busybox has links.
@@ -101,8 +103,16 @@ impl<'a> Installed<'a> {
         })
     }
 
-    /// Learns what is protected in the image; fails, in words for people, where that cannot be told.
+    /// Learns what is protected in the image; fails, in words for people, where that cannot be told, or apk would run hooks of the
+    /// image's own.
     pub(super) fn protect(&mut self, tree: &Tree) -> Result<(), String> {
+        for folder in HOOKS {
+            let place = tree.resolve(folder).unwrap_or_default();
+            let mut hooks = tree.children(&place).map(|(path, _)| path::split(path).1);
+            if let Some(hook) = hooks.find(|name| !place.is_empty() && !name.starts_with('.')) {
+                return Err(format!("the image's /{folder}/{hook} would have to run"));
+            }
+        }
         self.protection = Protection::read(tree)?;
         Ok(())
     }

@@ -86,7 +86,10 @@ fn strange(item: &Item) -> Option<String> {
         || !is_told(header.groupname_bytes(), header.gid().ok())
         || metadata.records.iter().any(in_records)
     {
-        return Some(format!("its /{} belongs to a user or group that only the image's names tell", item.path));
+        return Some(format!(
+            "its /{} belongs to a user or group that only the image's names tell",
+            item.path
+        ));
     }
     let has_attributes = metadata.records.iter().any(|record| record.key.starts_with(ATTRIBUTE));
     has_attributes.then(|| format!("its /{} has extended attributes", item.path))

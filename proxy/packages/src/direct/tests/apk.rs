@@ -299,6 +299,10 @@ fn what_only_apk_can_do_is_refused() {
             "what it needs or must not be with, bar, is not so",
         ),
         (
+            with(there(&plain).file("lib/apk/commit_hooks.d/hook", "#!/bin/sh"), ""),
+            "the image's /lib/apk/commit_hooks.d/hook would have to run",
+        ),
+        (
             Scene::new(there(&plain)).apk(
                 "foo",
                 "1.1-r0",
