@@ -398,6 +398,11 @@ fn leftovers(tree: &Tree, database: &Database<'_>, examined: &[Examined<'_>]) ->
         let Some(place) = tree.place(path).filter(|place| !owned.contains(place.as_str())) else {
             continue;
         };
+        let beside = database
+            .apk
+            .as_ref()
+            .and_then(|installed| installed.beside(path, &place));
+        gone.extend(beside.filter(|beside| tree.get(beside).is_some()));
         if !matches!(tree.get(&place), Some(Leaf::File(_) | Leaf::Symlink(_))) {
             continue;
         }

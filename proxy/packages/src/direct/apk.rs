@@ -128,6 +128,11 @@ impl<'a> Installed<'a> {
             .collect()
     }
 
+    /// What goes with a configuration file that only the old version had: a newer one that lies beside it.
+    pub(super) fn beside(&self, path: &str, place: &str) -> Option<String> {
+        self.protection.covers(path).then(|| format!("{place}{BESIDE}"))
+    }
+
     /// Whether a file that only the old version had stays: somebody has changed it.
     pub(super) fn keeps(&self, tree: &Tree, path: &str, place: &str, old: &Sum) -> bool {
         let sum = match tree.get(place) {

@@ -64,6 +64,7 @@ fn an_upgrade_of_apk_is_written_as_apk_would() {
         .file("etc/changed", "mine")
         .file("etc/gone", "old")
         .file("etc/gone-changed", "mine")
+        .file("etc/gone-changed.apk-new", "older")
         .file("etc/plain", "old")
         .file("etc/free/file", "mine")
         .file("etc/apk/protected_paths.d/own.list", "# free\n-etc/free\n")
@@ -106,6 +107,7 @@ fn an_upgrade_of_apk_is_written_as_apk_would() {
         .collect();
     let expected = [
         ("etc/.wh.gone", 0o644, ""),
+        ("etc/.wh.gone-changed.apk-new", 0o644, ""),
         ("etc/changed.apk-new", 0o644, "new"),
         ("etc/free/file", 0o644, "new"),
         ("etc/fresh", 0o644, "new"),
