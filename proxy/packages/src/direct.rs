@@ -145,14 +145,17 @@ pub fn compose<F: Read + Seek>(
 ) -> Result<Outcome, Error> {
     let mut database = Database::read(files)?;
     let before = tree.clone();
-    if let Err(reason) = database.learn(&before) {
+    let mut entries = Vec::with_capacity(incoming.len());
+    for package in incoming.iter_mut() {
+        entries.push(items(package)?);
+    }
+    if let Err(reason) = database.learn(&before, incoming, &entries) {
         let refused = incoming.iter().map(|package| package.refused(reason.clone()));
         return Ok(Outcome::Refused(refused.collect()));
     }
-    let owners = database.apk.as_ref().map(|installed| installed.owners(&before));
     let (mut examined, mut refusals) = (Vec::with_capacity(incoming.len()), Vec::new());
-    for package in incoming.iter_mut() {
-        match look(&before, &tree, &database, owners.as_ref(), package)? {
+    for (package, items) in incoming.iter().zip(entries) {
+        match look(&before, &tree, &database, package, items) {
             Ok(found) => {
                 found.settle(&mut tree);
                 examined.push(found);
@@ -192,9 +195,9 @@ impl<'a> Database<'a> {
     fn read(files: &'a Files) -> Result<Self, Error> {
         let own = fragment::all(files).map_err(Error::Database)?;
         if own.is_empty() && apk::is_there(files) {
-            let installed = apk::Installed::read(files).map_err(Error::Database)?;
+            let (installed, fragments) = apk::Installed::read(files).map_err(Error::Database)?;
             return Ok(Self {
-                fragments: installed.fragments(),
+                fragments,
                 apk: Some(installed),
             });
         }
@@ -206,11 +209,13 @@ impl<'a> Database<'a> {
         Ok(Self { fragments, apk: None })
     }
 
-    /// Learns from the image what counts as configuration, or fails in words for people.
-    fn learn(&mut self, tree: &Tree) -> Result<(), String> {
-        if let Some(installed) = &mut self.apk {
-            installed.protect(tree)?;
-            self.fragments = installed.fragments();
+    /// Learns from the image what an upgrade to these packages has to heed, or fails in words for people.
+    fn learn<F>(&mut self, tree: &Tree, incoming: &[Incoming<F>], items: &[Vec<Item>]) -> Result<(), String> {
+        let Some(installed) = &mut self.apk else { return Ok(()) };
+        installed.learn(tree, &self.fragments, items)?;
+        let is_new = |fragment: &&mut Fragment| incoming.iter().any(|package| package.is(fragment));
+        for fragment in self.fragments.iter_mut().filter(is_new) {
+            fragment.conffiles = Some(installed.protected_of(fragment));
         }
         Ok(())
     }
@@ -243,7 +248,7 @@ impl<'a> Database<'a> {
         gone: &BTreeSet<String>,
     ) -> Result<Result<certificates::Made, String>, Error> {
         if let Some(installed) = &self.apk {
-            let trigger = installed.trigger(tree, package, found, gone);
+            let trigger = installed.trigger(&package.name, found, gone);
             return Ok(trigger.map_or(Ok(None), Err));
         }
         let certificates = certificates::bundle(tree, found, package)?;
@@ -252,24 +257,21 @@ impl<'a> Database<'a> {
 }
 
 /// What becomes of a package, or why it is not taken.
-fn look<'a, F: Read + Seek>(
+fn look<'a, F>(
     before: &Tree,
     tree: &Tree,
     database: &'a Database<'_>,
-    owners: Option<&apk::Owners>,
-    package: &mut Incoming<F>,
-) -> Result<Result<Examined<'a>, String>, Error> {
-    let items = items(package)?;
+    package: &Incoming<F>,
+    items: Vec<Item>,
+) -> Result<Examined<'a>, String> {
     let (name, architecture) = (&package.name, &package.architecture);
-    let refusal = package
-        .outright()
-        .or_else(|| match (&package.about, &database.apk, owners) {
-            (About::Rpm(head), ..) => manifest::refusal(before, head),
-            (About::Apk(_), Some(installed), Some(owners)) => installed.refusal(before, owners, name, &items),
-            _ => None,
-        });
+    let refusal = package.outright().or_else(|| match (&package.about, &database.apk) {
+        (About::Rpm(head), _) => manifest::refusal(before, head),
+        (About::Apk(_), Some(installed)) => installed.refusal(before, name, &items),
+        _ => None,
+    });
     if let Some(reason) = refusal {
-        return Ok(Err(reason));
+        return Err(reason);
     }
     let configuration;
     let control = match &package.about {
@@ -280,7 +282,7 @@ fn look<'a, F: Read + Seek>(
         }
         About::Apk(_) => {
             let Some(installed) = &database.apk else {
-                return Ok(Err("the image has no database of apk".to_owned()));
+                return Err("the image has no database of apk".to_owned());
             };
             configuration = Control::configuration(installed.protected(&items));
             &configuration
@@ -290,14 +292,7 @@ fn look<'a, F: Read + Seek>(
         control,
         beside: database.apk.as_ref().map(|_| apk::BESIDE),
     };
-    Ok(examine::examine(
-        tree,
-        &database.fragments,
-        name,
-        architecture,
-        &rules,
-        items,
-    ))
+    examine::examine(tree, &database.fragments, name, architecture, &rules, items)
 }
 
 /// Writes what was decided, and the database as it is then.
@@ -402,8 +397,9 @@ fn leftovers(tree: &Tree, database: &Database<'_>, examined: &[Examined<'_>]) ->
             .apk
             .as_ref()
             .and_then(|installed| installed.beside(path, &place));
-        gone.extend(beside.filter(|beside| tree.get(beside).is_some()));
-        if !matches!(tree.get(&place), Some(Leaf::File(_) | Leaf::Symlink(_))) {
+        let is_file = |place: &String| matches!(tree.get(place), Some(Leaf::File(_) | Leaf::Symlink(_)));
+        gone.extend(beside.filter(is_file));
+        if !is_file(&place) {
             continue;
         }
         let keeps = |installed: &apk::Installed<'_>| installed.keeps(tree, path, &place, sum);

@@ -12,10 +12,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
+use globset::GlobMatcher;
 
 use super::examine::Examined;
 use super::fragment::Fragment;
-use super::{About, Incoming, Item};
+use super::{About, Incoming, Item, Sums};
 use crate::apk::{DATABASES, Head};
 use crate::layer::sum::{Algorithm, Sum};
 use crate::layer::tree::Leaf;
@@ -47,15 +48,28 @@ const PROGRAMS: [&str; 4] = ["bin", "sbin", "usr/bin", "usr/sbin"];
 /// Folders of which busybox hears for another reason.
 const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 
+/// More files and folders than any image's packages have.
+const MAX_ENTRIES: usize = 500_000;
+/// More patterns than any image has, of triggers or of what is protected.
+const MAX_PATTERNS: usize = 512;
+
 /// The database of installed packages.
 pub(super) struct Installed<'a> {
     path: &'static str,
     paragraphs: Vec<Paragraph<'a>>,
     protection: Protection,
+    triggers: Vec<Trigger>,
+    /// The names of the scripts of installed packages.
+    scripts: Vec<String>,
+    /// Whose the files are that the new packages bring, by the places where they are.
+    owners: HashMap<String, String>,
 }
 
-/// Packages by the places of their files.
-pub(super) type Owners = HashMap<String, String>;
+/// Who wants to hear of changes in which folders. A pattern that is malformed names all.
+struct Trigger {
+    package: String,
+    patterns: Vec<Option<GlobMatcher>>,
+}
 
 /// Whether an image has such a database.
 pub(super) fn is_there(files: &Files) -> bool {
@@ -81,31 +95,45 @@ pub(super) fn refusal(head: &Head) -> Option<String> {
 }
 
 impl<'a> Installed<'a> {
-    /// Reads the database of an image; it has been read before as an inventory, so what is malformed has been told already.
-    pub(super) fn read(files: &'a Files) -> Result<Self, Error> {
+    /// Reads the database of an image, and its packages with their files; it has been read before as an inventory, so what is malformed
+    /// has been told already.
+    pub(super) fn read(files: &'a Files) -> Result<(Self, Vec<Fragment>), Error> {
         let (path, mut text) = database(files)?.unwrap_or((DATABASES[0], &[]));
-        let mut paragraphs = Vec::new();
+        let (mut paragraphs, mut fragments, mut entries) = (Vec::new(), Vec::new(), 0_usize);
         while !text.is_empty() {
             let end = text.windows(2).position(|pair| pair == b"\n\n");
             let (one, rest) = end.map_or((text, &[][..]), |end| {
                 let (one, rest) = text.split_at(end.saturating_add(1));
                 (one, rest.get(1..).unwrap_or_default())
             });
-            if one.iter().any(|byte| *byte != b'\n') {
-                paragraphs.push(Paragraph::parse(one));
-            }
             text = rest;
+            if one.iter().all(|byte| *byte == b'\n') {
+                continue;
+            }
+            let (own, files) = Paragraph::parse(one);
+            entries = entries.saturating_add(files.len()).saturating_add(own.folders.len());
+            if entries > MAX_ENTRIES {
+                let (what, limit) = ("files of packages", MAX_ENTRIES as u64);
+                return Err(Error::TooMuch { what, limit });
+            }
+            let fragment = Fragment::listed(path, own.name.clone(), own.architecture.clone());
+            fragments.push(fragment.with_files(files));
+            paragraphs.push(own);
         }
-        Ok(Self {
+        let installed = Self {
             path,
             paragraphs,
             protection: Protection::default(),
-        })
+            triggers: Vec::new(),
+            scripts: Vec::new(),
+            owners: HashMap::new(),
+        };
+        Ok((installed, fragments))
     }
 
-    /// Learns what is protected in the image; fails, in words for people, where that cannot be told, or apk would run hooks of the
-    /// image's own.
-    pub(super) fn protect(&mut self, tree: &Tree) -> Result<(), String> {
+    /// Learns what in the image an upgrade to packages with these entries has to heed; fails, in words for people, where that cannot be
+    /// told, or apk would run hooks of the image's own.
+    pub(super) fn learn(&mut self, tree: &Tree, fragments: &[Fragment], items: &[Vec<Item>]) -> Result<(), String> {
         for folder in HOOKS {
             let place = tree.resolve(folder).unwrap_or_default();
             let mut hooks = tree.children(&place).map(|(path, _)| path::split(path).1);
@@ -114,7 +142,44 @@ impl<'a> Installed<'a> {
             }
         }
         self.protection = Protection::read(tree)?;
+        self.triggers = self.heard(tree)?;
+        self.scripts = scripts(tree)?;
+        let brought = items.iter().flatten().filter_map(|item| tree.place(&item.path));
+        let brought: HashSet<String> = brought.collect();
+        for fragment in fragments {
+            let places = fragment.sums.iter().flatten().filter_map(|(path, _)| tree.place(path));
+            let shared = places.filter(|place| brought.contains(place));
+            self.owners.extend(shared.map(|place| (place, fragment.name.clone())));
+        }
         Ok(())
+    }
+
+    /// The triggers of installed packages.
+    fn heard(&self, tree: &Tree) -> Result<Vec<Trigger>, String> {
+        let mut text = String::new();
+        for path in TRIGGERS {
+            text.push_str(&String::from_utf8_lossy(content(tree, path)?.unwrap_or_default()));
+        }
+        let (mut triggers, mut patterns) = (Vec::new(), 0_usize);
+        for line in text.lines() {
+            let mut words = line.split(' ').filter(|word| !word.is_empty());
+            let checksum = words.next().unwrap_or_default();
+            // apk forgets what no package has.
+            let Some(own) = self.paragraphs.iter().find(|own| own.checksum == checksum) else {
+                continue;
+            };
+            let words = words.map(|word| word.strip_prefix('+').unwrap_or(word));
+            let words: Vec<&str> = words.filter(|word| word.starts_with('/')).collect();
+            patterns = patterns.saturating_add(words.len());
+            if patterns > MAX_PATTERNS {
+                return Err(format!("it has more than {MAX_PATTERNS} patterns of triggers"));
+            }
+            triggers.push(Trigger {
+                package: own.name.clone(),
+                patterns: words.into_iter().map(glob).collect(),
+            });
+        }
+        Ok(triggers)
     }
 
     /// The files of a package that are protected.
@@ -143,18 +208,11 @@ impl<'a> Installed<'a> {
         self.protection.covers(path) && sum.as_ref() != Some(old)
     }
 
-    /// Its packages, with their files.
-    pub(super) fn fragments(&self) -> Vec<Fragment> {
-        let all = self.paragraphs.iter();
-        all.map(|own| {
-            let fragment = Fragment::listed(self.path, own.name.clone(), own.architecture.clone());
-            let protected = own.files.iter().filter(|(path, _)| self.protection.covers(path));
-            fragment.with_files(
-                own.files.clone(),
-                protected.map(|(path, sum)| (path.clone(), *sum)).collect(),
-            )
-        })
-        .collect()
+    /// The files of an installed package that are protected, with their sums.
+    pub(super) fn protected_of(&self, fragment: &Fragment) -> Sums {
+        let files = fragment.sums.iter().flatten();
+        let protected = files.filter(|(path, _)| self.protection.covers(path));
+        protected.map(|(path, sum)| (path.clone(), *sum)).collect()
     }
 
     fn named(&self, name: &str) -> impl Iterator<Item = &Paragraph<'a>> {
@@ -162,7 +220,7 @@ impl<'a> Installed<'a> {
     }
 
     /// Why a package cannot be taken in this image, whatever else is; nothing when it can.
-    pub(super) fn refusal(&self, tree: &Tree, owners: &Owners, name: &str, items: &[Item]) -> Option<String> {
+    pub(super) fn refusal(&self, tree: &Tree, name: &str, items: &[Item]) -> Option<String> {
         let mut all = self.named(name);
         let (Some(old), None) = (all.next(), all.next()) else {
             return Some("the image's package database does not have it exactly once".to_owned());
@@ -170,62 +228,29 @@ impl<'a> Installed<'a> {
         if let Some(trouble) = old.trouble {
             return Some(trouble.to_owned());
         }
-        match scripts(tree) {
-            Ok(all) if all.iter().any(|script| script.contains(&old.hexadecimal())) => {
-                return Some("its installed version has a script".to_owned());
-            }
-            Ok(_) => {}
-            Err(reason) => return Some(reason),
+        let mark = old.hexadecimal();
+        if self.scripts.iter().any(|script| script.contains(&mark)) {
+            return Some("its installed version has a script".to_owned());
         }
-        self.entries(tree, owners, old, items)
-    }
-
-    /// Whose the files of an image are, by the places where they are.
-    pub(super) fn owners(&self, tree: &Tree) -> Owners {
-        let all = self.paragraphs.iter();
-        let all = all.flat_map(|own| own.files.keys().map(|path| (tree.place(path), own.name.clone())));
-        all.filter_map(|(place, name)| Some((place?, name))).collect()
+        self.entries(tree, old, items)
     }
 
     /// Whose trigger would have to run for a package, and why that matters; nothing where none would.
-    pub(super) fn trigger<F>(
-        &self,
-        tree: &Tree,
-        package: &Incoming<F>,
-        found: &Examined<'_>,
-        gone: &BTreeSet<String>,
-    ) -> Option<String> {
-        let mut text = String::new();
-        for path in TRIGGERS {
-            match content(tree, path) {
-                Ok(found) => text.push_str(&String::from_utf8_lossy(found.unwrap_or_default())),
-                Err(reason) => return Some(reason),
-            }
-        }
-        let mut folders: BTreeSet<&str> = found
-            .items
-            .iter()
-            .filter(|item| item.kind.is_dir())
-            .map(|item| item.path.as_str())
-            .collect();
-        folders.extend(
-            self.named(&package.name)
-                .flat_map(|own| own.folders.keys())
-                .map(String::as_str),
-        );
-        for line in text.lines() {
-            let mut words = line.split(' ').filter(|word| !word.is_empty());
-            let checksum = words.next().unwrap_or_default();
-            let own = self.paragraphs.iter().find(|own| own.checksum == checksum);
-            // apk forgets what no package has.
-            let Some(own) = own else { continue };
-            let heard: Vec<&str> = words
-                .flat_map(|pattern| folders.iter().copied().filter(|folder| hears(pattern, folder)))
-                .collect();
+    pub(super) fn trigger(&self, name: &str, found: &Examined<'_>, gone: &BTreeSet<String>) -> Option<String> {
+        let new = found.items.iter().filter(|item| item.kind.is_dir());
+        let mut folders: BTreeSet<&str> = new.map(|item| item.path.as_str()).collect();
+        folders.extend(self.named(name).flat_map(|own| own.folders.keys()).map(String::as_str));
+        for Trigger { package, patterns } in &self.triggers {
+            let hears = |folder: &&&str| {
+                let path = format!("/{folder}");
+                let names = |pattern: &Option<GlobMatcher>| pattern.as_ref().is_none_or(|glob| glob.is_match(&path));
+                patterns.iter().any(names)
+            };
+            let heard: Vec<&&str> = folders.iter().filter(hears).collect();
             let Some(first) = heard.first() else { continue };
             let in_modules = |folder: &&&str| MODULES.iter().any(|modules| path::is_below(folder, modules));
-            if own.name != "busybox" || heard.iter().any(|folder| in_modules(&folder)) {
-                return Some(format!("the trigger of {} would have to hear of /{first}", own.name));
+            if package != "busybox" || heard.iter().any(in_modules) {
+                return Some(format!("the trigger of {package} would have to hear of /{first}"));
             }
             // It makes links for its programs where there is nothing: the image has those that it wants.
             let is_program = |place: &&String| PROGRAMS.contains(&path::split(place).0);
@@ -258,14 +283,20 @@ impl<'a> Installed<'a> {
         let old = self.paragraphs.iter().filter(is_new).flat_map(|own| own.folders.keys());
         let mut old: Vec<String> = old
             .filter_map(|path| tree.resolve(path))
-            .filter(|place| !owned.contains(place))
+            .filter(|place| !place.is_empty() && !owned.contains(place))
             .collect();
         // What is in a folder sorts behind it.
         old.sort_unstable_by(|one, other| other.cmp(one));
         old.dedup();
         for folder in old.into_iter().filter(|folder| tree.is_directory(folder)) {
-            if tree.children(&folder).all(|(path, _)| gone.contains(path)) {
-                gone.retain(|path| !path::is_below(path, &folder));
+            let inside = format!("{folder}/");
+            let is_gone = |path: &str| gone.contains(path) || path::ancestors(path).any(|above| gone.contains(above));
+            if tree.below(&inside).all(|(path, _)| is_gone(path)) {
+                let behind = gone.range(inside.clone()..);
+                let within: Vec<String> = behind.take_while(|path| path.starts_with(&inside)).cloned().collect();
+                for path in within {
+                    gone.remove(&path);
+                }
                 gone.insert(folder);
             }
         }
@@ -290,12 +321,6 @@ impl<'a> Installed<'a> {
         }
         (self.path.to_owned(), text)
     }
-}
-
-/// Whether a trigger's pattern names a folder. What is malformed does.
-fn hears(pattern: &str, folder: &str) -> bool {
-    let pattern = pattern.strip_prefix('+').unwrap_or(pattern);
-    pattern.starts_with('/') && glob(pattern).is_none_or(|glob| glob.is_match(format!("/{folder}")))
 }
 
 /// What is in a watched file of the image; nothing where there is none.

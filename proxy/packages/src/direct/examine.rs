@@ -323,7 +323,11 @@ impl<'a, 'i> Judge<'a, 'i> {
                     Conffile::Untouched => true,
                     Conffile::Changed => {
                         if let Some(beside) = self.beside {
-                            self.write(number, format!("{place}{beside}"));
+                            let place = format!("{place}{beside}");
+                            if self.tree.is_directory(&place) {
+                                return Err(format!("the image has a folder at /{place}"));
+                            }
+                            self.write(number, place);
                         }
                         false
                     }

@@ -83,11 +83,10 @@ impl Fragment {
         }
     }
 
-    /// The same with its files, and those of them that are configuration.
-    pub(super) fn with_files(self, sums: Sums, conffiles: Sums) -> Self {
+    /// The same with its files.
+    pub(super) fn with_files(self, sums: Sums) -> Self {
         Self {
             sums: Some(sums),
-            conffiles: Some(conffiles),
             ..self
         }
     }

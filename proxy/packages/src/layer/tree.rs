@@ -323,7 +323,7 @@ impl Tree {
     }
 
     /// What begins so, in order.
-    fn below(&self, from: &str) -> impl Iterator<Item = (&str, &Leaf)> {
+    pub(crate) fn below(&self, from: &str) -> impl Iterator<Item = (&str, &Leaf)> {
         let from = from.to_owned();
         let bounds = (Bound::Excluded(from.clone()), Bound::Unbounded);
         let leaves = self.leaves.range::<String, _>(bounds);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::{Item, hex};
 use super::paragraph::{MODE_OF_FOLDER, access, acl, said, summed, sums};
-use super::{Installed, Owners, Paragraph};
+use super::{Installed, Paragraph};
 use crate::apk::DATABASES;
 use crate::layer::pax::Record;
 use crate::layer::sum::Sum;
@@ -16,7 +16,7 @@ const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
 
 impl Installed<'_> {
     /// Why the entries of a package cannot be written by anybody but apk.
-    pub(super) fn entries(&self, tree: &Tree, owners: &Owners, old: &Paragraph<'_>, items: &[Item]) -> Option<String> {
+    pub(super) fn entries(&self, tree: &Tree, old: &Paragraph<'_>, items: &[Item]) -> Option<String> {
         let mut seen = HashSet::new();
         let folders: HashSet<&str> = items
             .iter()
@@ -46,7 +46,7 @@ impl Installed<'_> {
                 if !parent.is_empty() && !folders.contains(parent) {
                     return Some(format!("it has /{path}, and not the folder of that"));
                 }
-                let owner = tree.place(path).and_then(|place| owners.get(&place));
+                let owner = tree.place(path).and_then(|place| self.owners.get(&place));
                 if let Some(other) = owner.filter(|name| **name != old.name) {
                     return Some(format!("/{path} is a file of {other}"));
                 }

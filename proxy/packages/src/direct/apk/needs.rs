@@ -1,7 +1,7 @@
 //! What packages need of each other, and must not be with: whether that is so once others have taken their place. apk itself would not
 //! begin an upgrade after which it is not.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::Incoming;
 use super::{Installed, Paragraph};
@@ -11,7 +11,7 @@ use crate::version::{Family, Version};
 impl Installed<'_> {
     /// What packages lack once these are there, and which of the new ones would be to blame, with words for people.
     pub(in crate::direct) fn unmet<F>(&self, incoming: &[Incoming<F>]) -> Vec<(String, String)> {
-        let heads: HashMap<&str, &Head> = incoming
+        let heads: BTreeMap<&str, &Head> = incoming
             .iter()
             .filter_map(|package| Some((package.name.as_str(), package.about.apk()?)))
             .collect();

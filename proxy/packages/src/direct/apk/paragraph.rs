@@ -35,11 +35,12 @@ pub(super) struct Paragraph<'a> {
     pub(super) trouble: Option<&'static str>,
     /// Its folders, with owner and mode where they are not the usual ones.
     pub(super) folders: BTreeMap<String, String>,
-    pub(super) files: Sums,
 }
 
 impl<'a> Paragraph<'a> {
-    pub(super) fn parse(text: &'a [u8]) -> Self {
+    /// Reads a paragraph, and the files of its package.
+    pub(super) fn parse(text: &'a [u8]) -> (Self, Sums) {
+        let mut files = Sums::new();
         let mut own = Self {
             text,
             name: String::new(),
@@ -50,7 +51,6 @@ impl<'a> Paragraph<'a> {
             provides: String::new(),
             trouble: None,
             folders: BTreeMap::new(),
-            files: Sums::new(),
         };
         let (mut folder, mut file) = (String::new(), String::new());
         for line in text.split(|byte| *byte == b'\n') {
@@ -75,17 +75,17 @@ impl<'a> Paragraph<'a> {
                 }
                 b'R' => {
                     file = path::join(&folder, &value);
-                    own.files.insert(file.clone(), NO_SUM);
+                    files.insert(file.clone(), NO_SUM);
                 }
                 b'Z' => {
                     if let Some(sum) = sum(&value) {
-                        own.files.insert(file.clone(), sum);
+                        files.insert(file.clone(), sum);
                     }
                 }
                 _ => {}
             }
         }
-        own
+        (own, files)
     }
 
     /// How the names of its scripts tell whose they are.

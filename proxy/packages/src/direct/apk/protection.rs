@@ -3,7 +3,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::content;
+use super::{MAX_PATTERNS, content};
 use crate::layer::Tree;
 use crate::layer::path;
 
@@ -34,6 +34,9 @@ impl Protection {
             let (_, name) = path::split(file);
             let text = content(tree, &path::join(FOLDER, name))?.unwrap_or_default();
             lines.extend(String::from_utf8_lossy(text).lines().map(str::to_owned));
+        }
+        if lines.len() > MAX_PATTERNS {
+            return Err(format!("/{FOLDER} has more than {MAX_PATTERNS} lines"));
         }
         Ok(Self::of(lines.iter().map(String::as_str)))
     }

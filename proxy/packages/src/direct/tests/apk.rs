@@ -57,6 +57,7 @@ fn an_upgrade_of_apk_is_written_as_apk_would() {
             ("usr/share/foo-1.0", &[("one", "old")]),
             ("usr/share/foo-1.0/deep", &[("two", "old")]),
             ("usr/share/shared", &[("gone", "old")]),
+            ("usr/share/used", &[("gone", "old")]),
         ],
     );
     let image = image(&format!("{BAR}{database}"))
@@ -76,6 +77,8 @@ fn an_upgrade_of_apk_is_written_as_apk_would() {
         .file("usr/share/foo-1.0/deep/two", "old")
         .file("usr/share/shared/gone", "old")
         .file("usr/share/shared/own", "mine")
+        .file("usr/share/used/gone", "old")
+        .file("usr/share/used/by/others", "mine")
         .file("usr/share/bar", "bar")
         .file(
             "lib/apk/db/triggers",
@@ -119,6 +122,7 @@ fn an_upgrade_of_apk_is_written_as_apk_would() {
         ("usr/share/private/again", 0o644, "usr/share/private/file"),
         ("usr/share/private/file", 0o644, "new"),
         ("usr/share/shared/.wh.gone", 0o644, ""),
+        ("usr/share/used/.wh.gone", 0o644, ""),
     ];
     assert_eq!(written, expected);
     assert_eq!(layer["usr/lib/"].1, 0o750, "the image's own folders stay as they are");
