@@ -106,6 +106,11 @@ impl PatchLayer {
             .to_string()
     }
 
+    /// Whether it was made without a container.
+    pub fn is_direct(&self) -> bool {
+        self.engine.split_once(' ').is_some_and(|(name, _)| name == "patchport")
+    }
+
     /// What was done, for people.
     pub fn summary(&self) -> String {
         let steps = self
@@ -161,6 +166,9 @@ pub trait Engine: Send + Sync {
     /// Ends what it keeps open, and what it has started.
     async fn shut_down(&self) {}
 }
+
+/// What made a layer, where that was nobody but Patchport.
+const ENGINE: &str = concat!("patchport ", env!("CARGO_PKG_VERSION"));
 
 /// A layer as an engine leaves it.
 pub struct RawLayer {

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use patchport_kit::alpine::{self, Key};
 use patchport_kit::apk::{Format, Package, publish};
 use patchport_kit::apt::Repository;
+use patchport_kit::client::pull_manifest;
 use patchport_kit::debian::Rootfs;
 use patchport_kit::distroless::tree;
 use patchport_kit::image::{Pulled, native};
 use patchport_kit::mirror::Setup;
 use patchport_kit::scanner::syft_of;
-use patchport_kit::{Buildkitd, Image, Layer, Registry};
+use patchport_kit::{Buildkitd, Image, Index, Layer, Registry};
 
-use crate::patch_scene::{LONG, REPOSITORY, get_tag, logged, pull_patched, rule};
+use crate::patch_scene::{LONG, REPOSITORY, get_tag, logged, pull_patched, rule, until_patched};
 use crate::patched_image::assert_nothing_but_the_patch;
 use crate::promise::promise;
 use crate::scene::{assert_clear_error, setup};
@@ -27,6 +28,11 @@ fn mirror(registry: &Registry) -> Setup {
 
 /// An image on the real Alpine, with these packages and these files of its owner's, that has repositories with those.
 async fn image(line: &str, key: &Key, installed: &[Package], edited: &[(&str, &str)]) -> Image {
+    image_for(native(), line, key, installed, edited).await
+}
+
+/// The same that says it is for another architecture; its packages are those of this machine all the same.
+async fn image_for(architecture: &str, line: &str, key: &Key, installed: &[Package], edited: &[(&str, &str)]) -> Image {
     let base = alpine::base().await;
     let database: String = installed.iter().map(Package::installed).collect();
     let names: Vec<&str> = installed.iter().map(|package| package.name.as_str()).collect();
@@ -47,7 +53,11 @@ async fn image(line: &str, key: &Key, installed: &[Package], edited: &[(&str, &s
     for (path, content) in edited {
         layer = layer.file(path, content);
     }
-    alpine::image().await.layer(layer.gzip()).build()
+    alpine::image()
+        .await
+        .layer(layer.gzip())
+        .architecture(architecture)
+        .build()
 }
 
 /// What apk itself does not keep equal: when it wrote, and what it writes again whatever happens.
@@ -285,5 +295,34 @@ async fn an_image_of_apk_without_apk_and_without_a_shell_is_patched_on_any_platf
             "kit-server left as it is: its script post-upgrade would have to run",
         )
         .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn platforms_of_an_alpine_that_no_worker_runs_are_patched_where_nothing_has_to_run() {
+    let (key, registry, buildkit) = (Key::new(), Registry::start().await, Buildkitd::shared().await);
+    let other = if native() == "amd64" { "arm64" } else { "amd64" };
+    let old = |name: &str| Package::new(name, "1.0-r0").file(&format!("usr/share/{name}"), "old\n", 0o644);
+    let new = |name: &str| Package::new(name, "1.1-r0").file(&format!("usr/share/{name}"), "new\n", 0o644);
+    let script = new("kit-script").script("post-upgrade", "#!/bin/sh\ntrue\n");
+    // The image of the other platform has a package with a script, or has not.
+    for has_script in [false, true] {
+        let repository = Repository::start().await;
+        let line = publish(&repository, &key, "main", Format::V2, &[new("kit-app"), script.clone()]);
+        let own = image(&line, &key, &[old("kit-app")], &[]).await;
+        let foreign = if has_script {
+            vec![old("kit-app"), old("kit-script")]
+        } else {
+            vec![old("kit-app")]
+        };
+        let foreign = image_for(other, &line, &key, &foreign, &[]).await;
+        let index = Index::of(&[own, foreign], false);
+        let tag = format!("script-{has_script}");
+        registry.push_index(REPOSITORY, Some(&tag), &index);
+        let mirror = mirror(&registry).buildkit(buildkit.address()).start().await;
+        until_patched(&mirror, &tag, &index.digest()).await;
+        let after = pull_manifest(&mirror.client(), REPOSITORY, &tag).await.json()["manifests"].clone();
+        let changed = |number: usize| after[number]["digest"] != index.images[number].digest();
+        assert_eq!((changed(0), changed(1)), (true, !has_script), "{tag}: {after}");
     }
 }

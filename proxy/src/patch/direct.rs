@@ -18,7 +18,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::job::Patcher;
 use super::packages::PackageFile;
-use super::{EngineError, PatchError, RawLayer};
+use super::{ENGINE, EngineError, PatchError, RawLayer};
 use crate::depot::{DepotError, Identity, Package};
 use crate::flight::Interrupted;
 use crate::inspect;
@@ -200,7 +200,7 @@ async fn composed(
                     // Nothing in it was written by a run: all times are those of the packages.
                     started: u64::MAX,
                     from_packages: true,
-                    engine: concat!("patchport ", env!("CARGO_PKG_VERSION")).to_owned(),
+                    engine: ENGINE.to_owned(),
                 })
             }
         }

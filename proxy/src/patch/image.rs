@@ -33,6 +33,8 @@ pub(super) struct Outcome {
     /// What comes with the patched manifest, and its time.
     pub(super) evidence: Vec<Artifact>,
     pub(super) created: String,
+    /// Whether it is patched without a container.
+    pub(super) is_direct: bool,
 }
 
 /// What carrying out a plan came to.
@@ -119,6 +121,7 @@ impl Patcher {
                 patched: None,
                 evidence: vec![],
                 created: String::new(),
+                is_direct: false,
             });
         };
         let ended = subject.ended();
@@ -155,6 +158,8 @@ impl Patcher {
             patched,
             evidence,
             created,
+            is_direct: Tool::of(&subject.inventory).is_ok_and(Tool::is_direct)
+                || layer.as_ref().is_some_and(PatchLayer::is_direct),
         })
     }
 
@@ -217,16 +222,9 @@ impl Patcher {
     }
 }
 
-impl Outcome {
-    /// Whether the image is one that is patched without a container.
-    pub(super) fn is_direct(&self) -> bool {
-        self.watched.inventory.as_deref().is_some_and(is_direct)
-    }
-}
-
-/// Whether an image is patched without a container.
-pub(super) fn is_direct(inventory: &Inventory) -> bool {
-    Tool::of(inventory).is_ok_and(Tool::is_direct)
+/// Whether an image may be patched without a container.
+pub(super) fn may_be_direct(inventory: &Inventory) -> bool {
+    Tool::of(inventory).is_ok_and(|tool| tool.is_direct() || tool.may_be_direct())
 }
 
 /// Nobody can patch these platforms.

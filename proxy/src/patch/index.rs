@@ -8,10 +8,10 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use patchport_oci::{Descriptor, Digest, Manifest};
 
-use super::PatchError;
-use super::image::{NOTHING, Outcome, is_direct, list, no_worker};
+use super::image::{NOTHING, Outcome, list, may_be_direct, no_worker};
 use super::job::Patcher;
 use super::roster::Watched;
+use super::{EngineError, PatchError};
 use crate::assemble;
 use crate::catalog::Verdict;
 use crate::flight::Urgency;
@@ -89,7 +89,7 @@ impl Patcher {
     ) -> Result<Vec<Done>, PatchError> {
         let any_direct = |done: &[Done]| {
             done.iter()
-                .any(|(_, result)| result.as_ref().is_ok_and(Outcome::is_direct))
+                .any(|(_, result)| result.as_ref().is_ok_and(|outcome| outcome.is_direct))
         };
         let look = |child| self.direct_child(place, index, child, choices, urgency);
         let (mut left, mut found) = (others.iter().copied(), Vec::new());
@@ -119,9 +119,12 @@ impl Patcher {
         let subject = subject(place, &manifest, part, &self.parts.library, &self.parts.catalog).await;
         // What cannot be read there stays as it is, like any other that no worker runs.
         match subject {
-            Ok(Some(subject)) if is_direct(&subject.inventory) => {
-                let outcome = self.image(place, &manifest, part, choices, urgency).await;
-                Ok(Some((child.digest.clone(), outcome)))
+            Ok(Some(subject)) if may_be_direct(&subject.inventory) => {
+                match self.image(place, &manifest, part, choices, urgency).await {
+                    // It takes a container after all.
+                    Err(PatchError::NoWorker { .. } | PatchError::Engine(EngineError::Unreachable { .. })) => Ok(None),
+                    outcome => Ok(Some((child.digest.clone(), outcome))),
+                }
             }
             _ => Ok(None),
         }
