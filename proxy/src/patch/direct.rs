@@ -13,7 +13,6 @@ use patchport_packages::direct::{self, About, Incoming, Outcome, Refusal};
 use patchport_packages::layer::{Files, LayerTree, Limits, Tree, Watch};
 use patchport_packages::{apk, deb, rpm};
 use tempfile::NamedTempFile;
-use tokio::sync::Semaphore;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::job::Patcher;
@@ -25,12 +24,16 @@ use crate::inspect;
 use crate::plan::{LeftOut, Plan, Tool};
 use crate::respond::chain;
 use crate::scan::Subject;
+use crate::turns::Turns;
 
 /// How many layers are read at once.
 const PARALLEL: usize = 4;
 
-/// How many images are patched this way at once: each holds a processor, and the packages in the scratch folder.
-pub(super) static TURNS: Semaphore = Semaphore::const_new(2);
+/// How many images are patched this way at once, each holding a processor: those that somebody waits for take all, the others half.
+pub(super) fn turns() -> Turns {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Turns::new(processors / 2, processors.max(2))
+}
 
 /// A package with its files in the scratch folder.
 type Unpacked = Incoming<NamedTempFile>;

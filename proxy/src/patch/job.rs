@@ -13,7 +13,7 @@ use patchport_oci::{Digest, Manifest};
 use tokio::time::Instant;
 
 use super::roster::Roster;
-use super::{EngineError, Parts, PatchError, PatchLayer};
+use super::{EngineError, Parts, PatchError, PatchLayer, direct};
 use crate::catalog::Decision;
 use crate::flight::{Flight, Flights};
 use crate::plan::Choices;
@@ -49,6 +49,8 @@ pub struct Patcher {
     pub(super) layers: Flights<(String, bool), Made>,
     /// Layers that are being made: what is fetched for one lies in the scratch folder until it is done.
     pub(super) turns: Turns,
+    /// The same for those that are made without a container.
+    pub(super) direct_turns: Turns,
 }
 
 impl Patcher {
@@ -66,6 +68,7 @@ impl Patcher {
             jobs: Flights::new(tasks.clone()),
             layers: Flights::new(tasks),
             turns: Turns::new(room, URGENT * room),
+            direct_turns: direct::turns(),
             settings,
         })
     }

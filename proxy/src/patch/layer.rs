@@ -11,10 +11,8 @@ use patchport_oci::Digest;
 use super::helper::Found;
 use super::image::no_worker;
 use super::job::{Made, Patcher};
-use super::{
-    Base, Detour, EngineError, Order, PackageFile, Packages, Parts, PatchError, PatchLayer, RawLayer, direct, finish,
-};
-use crate::flight::{Interrupted, Urgency};
+use super::{Base, Detour, EngineError, Order, PackageFile, Packages, Parts, PatchError, PatchLayer, RawLayer, finish};
+use crate::flight::Urgency;
 use crate::inspect;
 use crate::plan::{Choices, Plan, Tool};
 use crate::respond::chain;
@@ -99,9 +97,9 @@ impl Patcher {
             return Ok(layer);
         }
         if plan.tool.is_direct() {
-            return self.direct_layer(&key, plan, &subject).await;
+            return self.direct_layer(&key, plan, &subject, &order.urgency).await;
         }
-        match self.without_container(&key, &plan, &subject).await? {
+        match self.without_container(&key, &plan, &subject, &order.urgency).await? {
             Some(layer) => Ok(layer),
             None => self.in_container(&key, plan, subject, helper, order).await,
         }
@@ -164,11 +162,12 @@ impl Patcher {
         key: &str,
         plan: &Plan,
         subject: &Subject,
+        urgency: &Urgency,
     ) -> Result<Option<PatchLayer>, PatchError> {
         if !plan.tool.may_be_direct() || self.package_source()? == PackageSource::Image {
             return Ok(None);
         }
-        match self.direct_layer(key, plan.clone(), subject).await {
+        match self.direct_layer(key, plan.clone(), subject, urgency).await {
             // The image's own tool has the last word on these.
             Err(
                 error @ (PatchError::LeftOut(_)
@@ -191,11 +190,11 @@ impl Patcher {
     }
 
     /// Carries out a plan without a container.
-    async fn direct_layer(&self, key: &str, plan: Plan, subject: &Subject) -> Made {
+    async fn direct_layer(&self, key: &str, plan: Plan, subject: &Subject, urgency: &Urgency) -> Made {
+        let _turn = self.direct_turns.take(urgency).await?;
         let limit = self.settings.timeout;
         tracing::info!(plan.key = key, image.digest = %plan.image, image.repository = %subject.place, "patching without a container");
         let work = async {
-            let _turn = direct::TURNS.acquire().await.map_err(|_| Interrupted)?;
             let (raw, files) = self.direct(&plan, subject).await?;
             self.believed(Some(raw), &plan, subject, files).await
         };
