@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use patchport_kit::alpine::{self, Key};
-use patchport_kit::apk::{Format, Package, publish};
+use patchport_kit::apk::{Format, Package, layer, publish};
 use patchport_kit::apt::Repository;
 use patchport_kit::debian::Rootfs;
-use patchport_kit::image::{ImageBuilder, Layer, Pulled, unpack};
+use patchport_kit::image::{ImageBuilder, Pulled, unpack};
 use patchport_kit::scanner::syft_of;
 use patchport_kit::{Buildkitd, Image, Mirror, Registry};
 use serde_json::json;
@@ -56,19 +56,7 @@ impl Scene {
         offered: &[Package],
     ) -> ImageBuilder {
         let line = publish(&self.repository, &self.key, "main", format, offered);
-        let base = alpine::base().await;
-        let database: String = installed.iter().map(Package::installed).collect();
-        let mut layer = Layer::new()
-            .file("etc/apk/keys/kit.rsa.pub", self.key.public())
-            .file("etc/apk/repositories", line)
-            .file("etc/apk/world", world)
-            .file(
-                "lib/apk/db/installed",
-                format!("{}\n\n{database}", base.installed.trim_end()),
-            );
-        for package in installed {
-            layer = package.put(layer);
-        }
+        let mut layer = layer(&line, &self.key, world, installed).await;
         for (path, content) in edited {
             layer = layer.file(path, content);
         }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use patchport_kit::alpine::{self, Key};
-use patchport_kit::apk::{Format, Package, publish};
+use patchport_kit::apk::{Format, Package, layer, publish, world};
 use patchport_kit::apt::Repository;
 use patchport_kit::client::pull_manifest;
 use patchport_kit::debian::Rootfs;
@@ -33,23 +33,7 @@ async fn image(line: &str, key: &Key, installed: &[Package], edited: &[(&str, &s
 
 /// The same that says it is for another architecture; its packages are those of this machine all the same.
 async fn image_for(architecture: &str, line: &str, key: &Key, installed: &[Package], edited: &[(&str, &str)]) -> Image {
-    let base = alpine::base().await;
-    let database: String = installed.iter().map(Package::installed).collect();
-    let names: Vec<&str> = installed.iter().map(|package| package.name.as_str()).collect();
-    let mut layer = Layer::new()
-        .file("etc/apk/keys/kit.rsa.pub", key.public())
-        .file("etc/apk/repositories", line)
-        .file(
-            "etc/apk/world",
-            format!("{}\n{}\n", base.world.trim_end(), names.join("\n")),
-        )
-        .file(
-            "lib/apk/db/installed",
-            format!("{}\n\n{database}", base.installed.trim_end()),
-        );
-    for package in installed {
-        layer = package.put(layer);
-    }
+    let mut layer = layer(line, key, &world(installed).await, installed).await;
     for (path, content) in edited {
         layer = layer.file(path, content);
     }

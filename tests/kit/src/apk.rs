@@ -306,6 +306,31 @@ impl Package {
     }
 }
 
+/// What an image on the real Alpine has in its layer: packages, `world`, the line for its repositories, and the key of their indexes.
+pub async fn layer(line: &str, key: &Key, world: &str, installed: &[Package]) -> Layer {
+    let base = crate::alpine::base().await;
+    let database: String = installed.iter().map(Package::installed).collect();
+    let layer = Layer::new()
+        .file("etc/apk/keys/kit.rsa.pub", key.public())
+        .file("etc/apk/repositories", line)
+        .file("etc/apk/world", world)
+        .file(
+            "lib/apk/db/installed",
+            format!("{}\n\n{database}", base.installed.trim_end()),
+        );
+    installed.iter().fold(layer, |layer, package| package.put(layer))
+}
+
+/// `world` of the real Alpine, with these packages.
+pub async fn world(installed: &[Package]) -> String {
+    let own = crate::alpine::base().await.world.trim_end();
+    let names = installed.iter().map(|package| package.name.as_str());
+    std::iter::once(own)
+        .chain(names)
+        .map(|name| format!("{name}\n"))
+        .collect()
+}
+
 /// Serves packages below `path` with an index that the real apk makes and `key` signs; the line for `etc/apk/repositories`.
 pub fn publish(repository: &Repository, key: &Key, path: &str, format: Format, packages: &[Package]) -> String {
     let folder = tempfile::tempdir().unwrap();

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use patchport_kit::alpine::{self, Key};
-use patchport_kit::apk::{Format, Package, publish};
+use patchport_kit::apk::{Format, Package, layer, publish, world};
 use patchport_kit::apt::Repository;
 use patchport_kit::distroless::{Root, codename, download, sources, versions};
 use patchport_kit::mirror::Setup;
-use patchport_kit::{Image, Layer, Registry};
+use patchport_kit::{Image, Registry};
 
 /// How many packages of the Alpine are outdated.
 const OUTDATED: usize = 9;
@@ -86,21 +86,7 @@ pub(super) async fn alpine(registry: &Registry) -> Outdated {
     let packages = |version: &str| (0..OUTDATED).map(|number| package(number, version)).collect::<Vec<_>>();
     let (old, new) = (packages("1.0-r0"), packages(NEW));
     let line = publish(&repository, &key, "main", Format::V2, &new);
-    let base = alpine::base().await;
-    let database: String = old.iter().map(Package::installed).collect();
-    let names: Vec<String> = (0..OUTDATED).map(|number| format!("kit-{number}")).collect();
-    let layer = Layer::new()
-        .file("etc/apk/keys/kit.rsa.pub", key.public())
-        .file("etc/apk/repositories", line)
-        .file(
-            "etc/apk/world",
-            format!("{}\n{}\n", base.world.trim_end(), names.join("\n")),
-        )
-        .file(
-            "lib/apk/db/installed",
-            format!("{}\n\n{database}", base.installed.trim_end()),
-        );
-    let layer = old.iter().fold(layer, |layer, package| package.put(layer));
+    let layer = layer(&line, &key, &world(&old).await, &old).await;
     let image = alpine::image().await.layer(layer.gzip()).build();
     pushed("Alpine", registry, "bench/alpine", &image, Some(repository), Vec::new())
 }
