@@ -22,7 +22,7 @@ mod world;
 
 pub use configuration::{Configuration, DIRECTORIES, FILES, keys};
 pub use index::{Index, IndexError, Offer};
-pub(crate) use needs::words as constraints;
+pub(crate) use needs::constraints;
 pub use needs::{Taken, sources};
 pub use outdated::outdated;
 pub use package::{Head, PackageError, check as check_package, checksum, unpack};

@@ -4,25 +4,26 @@
 //! is left of the old version is done here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 
 use crate::deb::Control;
-use crate::layer::archive::Archive;
 use crate::layer::sum::Sum;
-use crate::layer::tree::{FileFacts, Leaf};
-use crate::layer::{self, Algorithm, Files, Limits, Tree, Watch};
+use crate::layer::tree::Leaf;
+use crate::layer::{self, Algorithm, Files, Tree, Watch};
 use crate::{apk as tool, rpm};
 
 mod apk;
 mod certificates;
 mod examine;
 mod fragment;
+mod item;
 mod manifest;
 mod scripts;
 mod write;
 
 use examine::Examined;
 use fragment::Fragment;
+use item::{Item, archive};
 use write::Writer;
 
 /// The folder of the split database.
@@ -421,43 +422,16 @@ struct Rules<'a> {
     beside: Option<&'static str>,
 }
 
-/// An entry of a package's tar.
-pub(crate) struct Item {
-    /// Its clean path.
-    pub(crate) path: String,
-    /// The clean path of what a hard link shares, or the target of a symbolic one as written.
-    pub(crate) link: String,
-    pub(crate) kind: tar::EntryType,
-    pub(crate) facts: FileFacts,
-    pub(crate) mtime: u64,
-    /// Why no package may have it.
-    pub(crate) trouble: Option<&'static str>,
-}
-
-/// The limits for a package's tar.
-fn limits() -> Limits {
-    Limits {
-        entries: 300_000,
-        ..Limits::default()
-    }
-}
-
 /// The entries of a package's tar, in order.
 fn items<F: Read + Seek>(package: &mut Incoming<F>) -> Result<Vec<Item>, Error> {
     let algorithm = match package.about {
         About::Apk(_) => Algorithm::Sha1,
         About::Debian(_) | About::Rpm(_) => Algorithm::Md5,
     };
-    examine::items(&mut package.data, algorithm).map_err(|source| Error::Data {
+    item::all(&mut package.data, algorithm).map_err(|source| Error::Data {
         package: package.name.clone(),
         source,
     })
-}
-
-/// A tar from its start.
-fn archive<F: Read + Seek>(data: &mut F) -> Result<Archive<BufReader<&mut F>>, layer::Error> {
-    data.rewind().map_err(layer::Error::Read)?;
-    Ok(Archive::new(BufReader::with_capacity(128 * 1024, data), limits()))
 }
 
 /// A sum as Debian writes it.

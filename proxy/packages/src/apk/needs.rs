@@ -36,7 +36,7 @@ pub fn sources<'a>(
     while from < taken.len() {
         let needs = taken.get(from..).unwrap_or_default().iter();
         let needs: Option<Vec<Constraint>> = needs
-            .map(|(_, offer)| words(offer.depends))
+            .map(|(_, offer)| constraints(offer.depends))
             .collect::<Option<Vec<_>>>()
             .map(|all| {
                 let needs = all.into_iter().flatten();
@@ -157,7 +157,7 @@ fn providers<'n, 'a>(
 }
 
 /// Dependencies, as an index and a database have them; nothing when they are malformed.
-pub(crate) fn words(text: &str) -> Option<Vec<Constraint>> {
+pub(crate) fn constraints(text: &str) -> Option<Vec<Constraint>> {
     world::parse("dependencies", text.as_bytes()).ok()
 }
 

@@ -55,8 +55,8 @@ pub enum PackageError {
 pub struct Head {
     /// The fields of its `.PKGINFO`, in their order.
     fields: Vec<(String, String)>,
-    /// Its scripts: what they are for, such as `post-upgrade`, and their text.
-    pub scripts: Vec<(String, Vec<u8>)>,
+    /// What it has scripts for, such as `post-upgrade`.
+    pub scripts: Vec<&'static str>,
     /// The checksum that its index knows it by.
     pub checksum: String,
     /// The size of its file in bytes.
@@ -223,14 +223,13 @@ fn control_part(control: &[u8]) -> Result<Head, PackageError> {
     for entry in tar::Archive::new(control).entries()? {
         let mut entry = entry?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let mut content = Vec::new();
         if path == ".PKGINFO" && !has_information {
+            let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
             head.fields = Head::parse(&String::from_utf8_lossy(&content));
             has_information = true;
-        } else if let Some(kind) = path.strip_prefix('.').filter(|kind| SCRIPTS.contains(kind)) {
-            entry.read_to_end(&mut content)?;
-            head.scripts.push((kind.to_owned(), content));
+        } else if let Some(name) = path.strip_prefix('.') {
+            head.scripts.extend(SCRIPTS.into_iter().filter(|kind| *kind == name));
         }
     }
     if has_information {

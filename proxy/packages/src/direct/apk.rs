@@ -87,7 +87,7 @@ fn database(files: &Files) -> Result<Option<(&'static str, &[u8])>, Error> {
 
 /// Why a package cannot be taken in any image; nothing when it can.
 pub(super) fn refusal(head: &Head) -> Option<String> {
-    if let Some((kind, _)) = head.scripts.first() {
+    if let Some(kind) = head.scripts.first() {
         return Some(format!("its script {kind} would have to run"));
     }
     let has_trigger = head.field("triggers").is_some();
@@ -99,7 +99,7 @@ impl<'a> Installed<'a> {
     /// has been told already.
     pub(super) fn read(files: &'a Files) -> Result<(Self, Vec<Fragment>), Error> {
         let (path, mut text) = database(files)?.unwrap_or((DATABASES[0], &[]));
-        let (mut paragraphs, mut fragments, mut entries) = (Vec::new(), Vec::new(), 0_usize);
+        let (mut paragraphs, mut fragments, mut room) = (Vec::new(), Vec::new(), MAX_ENTRIES);
         while !text.is_empty() {
             let end = text.windows(2).position(|pair| pair == b"\n\n");
             let (one, rest) = end.map_or((text, &[][..]), |end| {
@@ -110,12 +110,11 @@ impl<'a> Installed<'a> {
             if one.iter().all(|byte| *byte == b'\n') {
                 continue;
             }
-            let (own, files) = Paragraph::parse(one);
-            entries = entries.saturating_add(files.len()).saturating_add(own.folders.len());
-            if entries > MAX_ENTRIES {
-                let (what, limit) = ("files of packages", MAX_ENTRIES as u64);
-                return Err(Error::TooMuch { what, limit });
-            }
+            let (own, files) = Paragraph::parse(one, room).ok_or(Error::TooMuch {
+                what: "files of packages",
+                limit: MAX_ENTRIES as u64,
+            })?;
+            room = room.saturating_sub(files.len()).saturating_sub(own.folders.len());
             let fragment = Fragment::listed(path, own.name.clone(), own.architecture.clone());
             fragments.push(fragment.with_files(files));
             paragraphs.push(own);

@@ -2,19 +2,16 @@
 //! Nothing is written here. Paths are those that the image really has: links above a file are followed inside the root.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::{Read, Seek};
 
 use tar::EntryType;
 
 use super::fragment::Fragment;
-use super::{FRAGMENTS, Item, Rules, Sums, archive, hex};
+use super::item::{Item, is_file};
+use super::{Rules, Sums, hex};
 use crate::deb::Control;
-use crate::layer::archive::Member;
-use crate::layer::normalise::mtime;
-use crate::layer::path::{self, WHITEOUT};
-use crate::layer::sum::Hashing;
+use crate::layer::Tree;
+use crate::layer::path;
 use crate::layer::tree::{FileFacts, Leaf, Metadata};
-use crate::layer::{Algorithm, Error, Tree};
 
 /// Folders that images drop to be small: what an image lacks there stays away.
 const SPARE: [&str; 10] = [
@@ -93,80 +90,6 @@ impl Examined<'_> {
         }
         files
     }
-}
-
-/// The entries of a package's tar, in order, files with their sums.
-pub(super) fn items<F: Read + Seek>(data: &mut F, algorithm: Algorithm) -> Result<Vec<Item>, Error> {
-    let limits = super::limits();
-    let mut archive = archive(data)?;
-    let (mut items, mut bytes) = (Vec::new(), 0_u64);
-    while let Some(member) = archive.next()? {
-        bytes += (member.path.len() + member.link.len()) as u64;
-        if bytes > limits.all_path_bytes {
-            let (what, limit) = ("bytes in all paths", limits.all_path_bytes);
-            return Err(Error::TooMuch { what, limit });
-        }
-        let mut item = item(&member);
-        if is_file(item.kind) {
-            let mut hashing = Hashing::new(algorithm);
-            archive.copy_content(&mut hashing)?;
-            item.facts.sum = Some(hashing.finish());
-        }
-        items.push(item);
-    }
-    archive.finish()?;
-    Ok(items)
-}
-
-fn item(member: &Member) -> Item {
-    let kind = member.header.entry_type();
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(ToOwned::to_owned).ok();
-    let (path, link) = (text(&member.path), text(&member.link));
-    let trouble = trouble(member, kind, path.as_deref(), link.as_deref());
-    let link = link.unwrap_or_default();
-    Item {
-        path: path::clean(&path.unwrap_or_default()),
-        link: if kind.is_hard_link() { path::clean(&link) } else { link },
-        kind,
-        mtime: mtime(member),
-        facts: FileFacts {
-            metadata: Some(
-                Metadata {
-                    header: member.header.clone(),
-                    records: member.records.clone(),
-                }
-                .into(),
-            ),
-            ..FileFacts::default()
-        },
-        trouble,
-    }
-}
-
-/// Why no package may have such an entry.
-fn trouble(member: &Member, kind: EntryType, path: Option<&str>, link: Option<&str>) -> Option<&'static str> {
-    let (Some(path), Some(_)) = (path, link) else {
-        return Some("it has a path that is not UTF-8");
-    };
-    if path::climbs(&member.path) || kind.is_hard_link() && path::climbs(&member.link) {
-        return Some("it has a path that leads upwards");
-    }
-    if path.split('/').any(|part| part.starts_with(WHITEOUT)) {
-        return Some("it has a file whose name means in a layer that another is removed");
-    }
-    let cleaned = path::clean(path);
-    if cleaned == FRAGMENTS || path::is_below(&cleaned, FRAGMENTS) {
-        return Some("it brings a part of the package database itself");
-    }
-    match kind {
-        EntryType::Directory | EntryType::Symlink | EntryType::Link => None,
-        kind if is_file(kind) && !cleaned.is_empty() => None,
-        _ => Some("it has an entry that is neither file, folder nor link"),
-    }
-}
-
-fn is_file(kind: EntryType) -> bool {
-    matches!(kind, EntryType::Regular | EntryType::Continuous)
 }
 
 /// Decides about every entry of a package, or says why it cannot be taken.

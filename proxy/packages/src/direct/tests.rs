@@ -9,6 +9,8 @@
 use tar::EntryType;
 
 use super::*;
+use crate::layer::Limits;
+use crate::layer::archive::Archive;
 
 mod apk;
 mod scene;

@@ -17,7 +17,7 @@ use crate::layer::pax::Record;
 use crate::layer::tree::{Leaf, Metadata};
 
 /// What the records of extended attributes begin with.
-const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
+pub(super) const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
 
 /// A layer while it is written.
 pub(super) struct Writer<'a, W> {

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::{Item, hex};
+use super::super::hex;
+use super::super::item::Item;
+use super::super::write::ATTRIBUTE;
 use super::paragraph::{MODE_OF_FOLDER, access, acl, said, summed, sums};
 use super::{Installed, Paragraph};
 use crate::apk::DATABASES;
@@ -10,9 +12,6 @@ use crate::layer::pax::Record;
 use crate::layer::sum::Sum;
 use crate::layer::tree::Leaf;
 use crate::layer::{Tree, path};
-
-/// What the records of extended attributes begin with.
-const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
 
 impl Installed<'_> {
     /// Why the entries of a package cannot be written by anybody but apk.

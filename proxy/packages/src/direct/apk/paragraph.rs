@@ -38,8 +38,8 @@ pub(super) struct Paragraph<'a> {
 }
 
 impl<'a> Paragraph<'a> {
-    /// Reads a paragraph, and the files of its package.
-    pub(super) fn parse(text: &'a [u8]) -> (Self, Sums) {
+    /// Reads a paragraph, and the files of its package; nothing when these and its folders are more than `limit`.
+    pub(super) fn parse(text: &'a [u8], limit: usize) -> Option<(Self, Sums)> {
         let mut files = Sums::new();
         let mut own = Self {
             text,
@@ -55,6 +55,9 @@ impl<'a> Paragraph<'a> {
         let (mut folder, mut file) = (String::new(), String::new());
         for line in text.split(|byte| *byte == b'\n') {
             let [letter, b':', value @ ..] = line else { continue };
+            if files.len().saturating_add(own.folders.len()) > limit {
+                return None;
+            }
             let value = String::from_utf8_lossy(value).into_owned();
             match letter {
                 b'P' => own.name = value,
@@ -85,7 +88,7 @@ impl<'a> Paragraph<'a> {
                 _ => {}
             }
         }
-        (own, files)
+        Some((own, files))
     }
 
     /// How the names of its scripts tell whose they are.

@@ -370,6 +370,24 @@ fn busybox_need_not_hear_of_programs_that_come() {
     );
 }
 
+#[test]
+fn a_package_of_endless_files_is_refused_while_it_is_read() {
+    let files: String = (0..600_000).map(|number| format!("R:{number}\n")).collect();
+    let database = foo("", &[("usr", &[])]);
+    let image = image(&format!(
+        "{}{files}\n",
+        database.trim_end_matches('\n').to_owned() + "\n"
+    ));
+    let error = Scene::new(image)
+        .apk("foo", "1.1-r0", Tar::default(), "")
+        .run()
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::Database(layer::Error::TooMuch { .. })),
+        "{error:?}"
+    );
+}
+
 proptest::proptest! {
     #[test]
     fn never_panics(at in 0_usize..12_000, with: u8, of_image: bool) {

@@ -8,8 +8,9 @@ use tar::EntryType;
 use super::super::*;
 use crate::deb;
 use crate::deb::tests::Deb;
+use crate::layer::archive::Archive;
 use crate::layer::sum::Algorithm;
-use crate::layer::{Compression, LayerTree, Wanted, merge};
+use crate::layer::{Compression, LayerTree, Limits, Wanted, merge};
 
 /// A tar of a test.
 #[derive(Clone, Default)]
@@ -120,9 +121,9 @@ impl Scene {
     }
 
     /// The last one has a script.
-    pub(super) fn script(mut self, kind: &str) -> Self {
+    pub(super) fn script(mut self, kind: &'static str) -> Self {
         let (_, head, _) = self.apks.last_mut().unwrap();
-        head.scripts.push((kind.to_owned(), b"#!/bin/sh\n".to_vec()));
+        head.scripts.push(kind);
         self
     }
 
